@@ -1,0 +1,3 @@
+"""The claim checker as a pytest plugin."""
+
+pytest_plugins = ("tests.checker.plugin",)
