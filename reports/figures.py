@@ -1,0 +1,229 @@
+"""Figures of the ledger as SVG: theory as lines, simulation as dots, the residual below with its bound.
+
+Files are the same byte for byte on every run; the ground is transparent and the ink mid-grey, so that they read on
+dark and on light pages. Colours are those of Okabe and Ito, told apart by colour-blind readers too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.mathtext import MathTextParser
+
+PALETTE = ("#2f8fd6", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0783c", "#8c6bd1")
+INK = "#7d8590"
+ROW = 3
+
+_STYLE = {
+    "svg.hashsalt": "lemmata",
+    "svg.fonttype": "path",
+    "path.simplify": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.formatter.useoffset": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.handlelength": 1.6,
+    **{key: INK for key in ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color")},
+    **{key: INK for key in ("xtick.color", "ytick.color", "legend.labelcolor")},
+}
+
+
+@cache
+def _parser() -> Any:
+    return MathTextParser("path")
+
+
+def _label(text: str) -> str:
+    """A label that can be drawn: TeX that the drawing library cannot read is shown as it was written."""
+    text = text.replace("$`", "$").replace("`$", "$")
+    try:
+        _parser().parse(text)
+    except ValueError:
+        return text.replace("$", r"\$")
+    return text
+
+
+def _values(numbers: Any) -> np.ndarray:
+    return np.array([np.nan if one is None else float(one) for one in numbers], dtype=float)
+
+
+def _colours(series: list[Mapping[str, Any]]) -> list[str]:
+    """A colour for each series; the k-th simulation shares that of the k-th theory where their numbers match."""
+    counts = {style: sum(one["style"] == style for one in series) for style in ("theory", "simulation")}
+    paired = counts["theory"] == counts["simulation"] > 1
+    seen = {"theory": 0, "simulation": 0, "marker": 0}
+    colours = []
+    for one in series:
+        if one["style"] not in seen:
+            colours.append(INK)
+            continue
+        shift = {"theory": 0, "simulation": 0 if paired else counts["theory"], "marker": 4}[one["style"]]
+        colours.append(PALETTE[(seen[one["style"]] + shift) % len(PALETTE)])
+        seen[one["style"]] += 1
+    return colours
+
+
+def _draw_series(axes: Axes, series: list[Mapping[str, Any]]) -> None:
+    looks: dict[str, dict[str, Any]] = {
+        "theory": {"lw": 1.8, "zorder": 2},
+        "simulation": {"ls": "", "marker": "o", "ms": 4, "mew": 0.6, "mec": "#30363d", "zorder": 3},
+        "bound": {"lw": 1.1, "ls": (0, (5, 3)), "zorder": 1},
+        "reference": {"lw": 1.1, "ls": (0, (1, 2)), "zorder": 1},
+        "marker": {"ls": "", "marker": "D", "ms": 6, "mew": 0.6, "mec": "#30363d", "zorder": 4},
+    }
+    for one, colour in zip(series, _colours(series), strict=True):
+        label = _label(one["label"]) or "_"
+        axes.plot(_values(one["x"]), _values(one["y"]), color=colour, label=label, **looks[one["style"]])
+
+
+def _draw_arrows(axes: Axes, fields: list[Mapping[str, Any]]) -> None:
+    """Vector fields on one scale: the longest arrow spans nine tenths of the distance between neighbours."""
+    longest = max((np.nanmax(np.hypot(_values(f["u"]), _values(f["v"])), initial=0.0) for f in fields), default=0.0)
+    if not longest:
+        return
+    x, y = _values(fields[0]["x"]), _values(fields[0]["y"])
+    area = max(np.ptp(x), 1e-300) * max(np.ptp(y), 1e-300)
+    spacing = np.sqrt(area) / max(np.sqrt(len(x)) - 1, 1)
+    for field in fields:
+        theory = field["style"] == "theory"
+        axes.quiver(
+            *(_values(field[name]) for name in ("x", "y", "u", "v")),
+            angles="xy",
+            scale_units="xy",
+            scale=longest / (0.9 * spacing),
+            width=0.008 if theory else 0.0035,
+            color=PALETTE[0] if theory else PALETTE[1],
+            zorder=2 if theory else 3,
+        )
+
+
+def _scale(axes: Axes, panel: Mapping[str, Any]) -> None:
+    if panel["log_x"]:
+        axes.set_xscale("log")
+    if panel["log_y"] == "symlog":
+        sizes = [size for one in panel["series"] for size in np.abs(_values(one["y"])) if size > 0]
+        axes.set_yscale("symlog", linthresh=max(min(sizes), 1e-6 * max(sizes)))
+    elif panel["log_y"]:
+        axes.set_yscale("log")
+
+
+def _draw_panel(axes: Axes, panel: Mapping[str, Any]) -> None:
+    for line in panel["contours"]:
+        axes.plot(_values(line["x"]), _values(line["y"]), color=INK, lw=0.7, alpha=0.7, zorder=1)
+    _draw_arrows(axes, panel["arrows"])
+    _draw_series(axes, panel["series"])
+    _scale(axes, panel)
+    axes.set_title(_label(panel["title"]))
+    axes.set_ylabel(_label(panel["y_label"]))
+    if panel["equal_axes"]:
+        axes.set_aspect("equal", adjustable="datalim")
+    named = [label for label in axes.get_legend_handles_labels()[1]]
+    if named:
+        many = len(named) > 4
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "best"}
+        axes.legend(**place)
+
+
+def _draw_residual(axes: Axes, panel: Mapping[str, Any]) -> None:
+    """The strip: sizes of the residual as dots, exact zeros as triangles at the lower edge, the bound as a line."""
+    residual, bound = panel["residual"], panel["residual_bound"]
+    x, size = _values(residual["x"]), np.abs(_values(residual["y"]))
+    positive = size[size > 0]
+    levels = [*positive, *([bound] if bound else [])]
+    if not levels:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "residual exactly zero", transform=axes.transAxes, ha="center", va="center")
+        return
+    low, high = 10 ** (np.log10(min(levels)) - 0.8), 10 ** (np.log10(max(levels)) + 0.8)
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    dots = {"ls": "", "ms": 3, "color": PALETTE[1], "mew": 0}
+    axes.plot(x[size > 0], positive, marker="o", **dots)
+    axes.plot(x[size == 0], np.full(np.sum(size == 0), low * 1.6), marker="v", **dots)
+    if bound:
+        axes.axhline(bound, color=INK, lw=1.1, ls=(0, (5, 3)))
+        axes.axhspan(low, bound, color=INK, alpha=0.12, lw=0)
+        axes.annotate("bound", (1, bound), xycoords=("axes fraction", "data"), xytext=(-2, 2),
+                      textcoords="offset points", ha="right", va="bottom", fontsize=7.5)
+    axes.set_ylabel(_label(residual["label"]) or "residual", fontsize=8)
+    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=4))
+    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+
+
+def _compose(part: SubFigure, panel: Mapping[str, Any]) -> None:
+    if not panel["residual"]:
+        axes = part.subplots()
+        _draw_panel(axes, panel)
+        axes.set_xlabel(_label(panel["x_label"]))
+        return
+    main, strip = part.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    _draw_panel(main, panel)
+    _draw_residual(strip, panel)
+    strip.set_xlabel(_label(panel["x_label"]))
+
+
+def compose(figure: Mapping[str, Any]) -> Figure:
+    """The drawing of a figure of the ledger: panels side by side, three in a row."""
+    panels = figure["panels"]
+    columns, rows = min(len(panels), ROW), -(-len(panels) // ROW)
+    crowded = any(len(panel["series"]) > 4 for panel in panels)
+    wide = {1: 5.4, 2: 4.3, 3: 3.5}[columns] + (0.9 if crowded else 0)
+    tall = 3.9 if any(panel["residual"] for panel in panels) else 3.2
+    whole = Figure(figsize=(wide * columns, tall * rows), layout="constrained")
+    whole.patch.set_alpha(0)
+    parts = np.ravel(whole.subfigures(rows, columns, squeeze=False))
+    for part, panel in zip(parts, panels, strict=False):
+        part.patch.set_alpha(0)
+        _compose(part, panel)
+        for axes in part.axes:
+            axes.patch.set_alpha(0)
+    return whole
+
+
+def svg(figure: Mapping[str, Any]) -> str:
+    """The figure as deterministic SVG, marked with the digest of what it shows; raises ValueError without panels."""
+    if not figure["panels"]:
+        raise ValueError("figure: no panels given, allowed: at least one")
+    with matplotlib.rc_context(_STYLE):
+        stream = io.StringIO()
+        FigureCanvasSVG(compose(figure)).print_svg(
+            stream, metadata={"Date": None, "Creator": None, "Description": digest(figure)}
+        )
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def png(figure: Mapping[str, Any], path: Path, ground: str = "white") -> None:
+    """The same drawing as a picture on a chosen ground, for looking at it."""
+    with matplotlib.rc_context(_STYLE):
+        FigureCanvasAgg(compose(figure)).print_figure(path, dpi=110, facecolor=ground)
+
+
+def digest(figure: Mapping[str, Any]) -> str:
+    """What a drawing depends on, as a digest: its data and this module."""
+    text = json.dumps(figure, sort_keys=True) + Path(__file__).read_text(encoding="utf-8")
+    return "drawn from " + hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_current(figure: Mapping[str, Any], path: Path) -> bool:
+    """Whether the file at ``path`` already shows this figure, so that it need not be drawn again."""
+    if not path.exists():
+        return False
+    with path.open(encoding="utf-8") as stream:
+        return digest(figure) in stream.read(4000)
