@@ -1,0 +1,78 @@
+r"""Every symbol of both papers, once, with its assumptions and its LaTeX name.
+
+Paper A: signed mode values sigma_i, couplings j_i = prod_{k != i} sigma_k, time in units of 1/eta.
+The order q of a fractional rule is a positive symbol here; q >= 1 is stated where it is needed.
+Names carry the LaTeX form, so a printed formula reads like the papers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from sympy import Basic, Symbol
+
+# Rates, orders, depth
+ETA = Symbol("eta", positive=True)
+ETA_I = Symbol("eta_i", positive=True)
+ETA_TILDE = Symbol(r"\tilde{\eta}", positive=True)
+Q = Symbol("q", positive=True)
+DEPTH = Symbol("d", integer=True, positive=True)
+D_EFF = Symbol(r"d_{\mathrm{eff}}", positive=True)
+P = Symbol("p", real=True)
+EPSILON = Symbol("epsilon", positive=True)
+A_RATIO = Symbol("a", positive=True)
+TIME = Symbol("t", nonnegative=True)
+
+# Mode values and couplings (signed)
+SIGMA = Symbol("sigma", real=True)
+SIGMA_STAR = Symbol(r"\sigma^*", real=True)
+SIGMA_DELTA = Symbol(r"\sigma_\Delta", real=True)
+SIGMA_0 = Symbol("sigma_0", real=True)
+SIGMA_I = Symbol("sigma_i", real=True)
+SIGMA_K = Symbol("sigma_k", real=True)
+SIGMA_LAMBDA = Symbol(r"\sigma_\Lambda", real=True)
+LAMBDA_X = Symbol("lambda_x", positive=True)
+J_I = Symbol("j_i", real=True)
+J_K = Symbol("j_k", real=True)
+NORM_J = Symbol(r"\lVert j \rVert", positive=True)
+
+# Left-hand sides
+SIGMA_DOT = Symbol(r"\dot{\sigma}", real=True)
+SIGMA_I_DOT = Symbol(r"\dot{\sigma}_i", real=True)
+SIGMA_K_DOT = Symbol(r"\dot{\sigma}_k", real=True)
+SIGMA_DELTA_DOT = Symbol(r"\dot{\sigma}_\Delta", real=True)
+
+# Sizes: input, output, and the hidden sizes of one representative layer
+N_0, N_D, N, M, K_SIZE, L_SIZE = (
+    Symbol(name, integer=True, positive=True) for name in ("n_0", "n_d", "n", "m", "k", "l")
+)
+
+# Paper B: weight and bias variance, length, slope statistics of mean field theory
+SIGMA_W = Symbol("sigma_w", positive=True)
+SIGMA_B = Symbol("sigma_b", nonnegative=True)
+CHI = Symbol("chi", positive=True)
+LAYER = Symbol("l", integer=True, nonnegative=True)
+WIDTH = Symbol("N", integer=True, positive=True)
+SAMPLES = Symbol("D", integer=True, positive=True)
+
+_NAMED: Mapping[str, Symbol] = {name: obj for name, obj in globals().items() if isinstance(obj, Symbol)}
+SYMBOLS: Mapping[str, Symbol] = MappingProxyType(dict(_NAMED))
+
+
+def symbols_of(expr: Any) -> tuple[Symbol, ...]:
+    """The notation symbols that occur in an expression, in the order of this table.
+
+    >>> symbols_of(SIGMA * ETA + Symbol("x"))
+    (eta, sigma)
+    """
+    free = expr.free_symbols if isinstance(expr, Basic) else set()
+    return tuple(symbol for symbol in SYMBOLS.values() if symbol in free)
+
+
+def symbol(name: str) -> Symbol:
+    """The symbol of a table name such as "SIGMA_I"; ValueError for unknown names."""
+    if name not in SYMBOLS:
+        raise ValueError(f"name: {name!r} given, allowed: {', '.join(SYMBOLS)}")
+    return SYMBOLS[name]
