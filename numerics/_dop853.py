@@ -40,7 +40,7 @@ def _tableau(device: torch.device) -> tuple[Tensor, ...]:
 
 
 def solve(rhs: Rhs, start: Tensor, times: Tensor, tolerance: float) -> Solution:
-    """Integrate dy/dt = rhs(t, y), t (S,), y (S, n), from times[0] through all times, to a relative tolerance."""
+    """Integrate dy/dt = rhs(t, y), t (S,), y (S, n), through all times to a relative tolerance."""
     systems, n = start.shape
     t = times[0].expand(systems).clone()
     y, values = start.clone(), start.expand(len(times), systems, n).clone()
@@ -112,7 +112,7 @@ def _check(planned: Tensor, t: Tensor, y: Tensor, running: Tensor) -> None:
         k = int(stuck.nonzero()[0])
         time, size = float(t[k]), float(y[k].norm())
         raise Diverged(
-            f"flow: system {k} cannot pass t = {time:.9g}: the step size fell below rounding at state norm {size:.3g}; "
-            "either the solution blows up there or the velocity jumps",
+            f"flow: system {k} cannot pass t = {time:.9g}: the step size fell below rounding at state norm "
+            f"{size:.3g}; the solution or its velocity becomes singular there",
             time,
         )

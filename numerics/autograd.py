@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import grad, hessian as _hessian, jacrev, jvp, vmap
+from torch.func import grad, jacrev, vmap
 
-from numerics.networks import DeepLinear, Direction, flatten, matching, unflatten, vec
+from numerics.networks import DeepLinear, Direction, flatten, inner, matching, unflatten, vec
 from numerics.problems import Problem
 
 
@@ -20,11 +20,11 @@ def gradient(net: DeepLinear, problem: Problem) -> Direction:
 
 def hessian(net: DeepLinear, problem: Problem) -> Tensor:
     """Return the second derivative of the loss, (*S, P, P), in the order of flatten."""
-    return _rowwise(
-        lambda flat, teacher: _hessian(lambda v: Problem(teacher, problem.covariance).loss(_net(v, net)))(flat),
-        net,
-        problem.teacher,
-    )
+
+    def at(flat: Tensor, teacher: Tensor) -> Tensor:
+        return jacrev(grad(lambda v: Problem(teacher, problem.covariance).loss(_net(v, net))))(flat)
+
+    return _rowwise(at, net, problem.teacher)
 
 
 def jacobian(net: DeepLinear) -> Tensor:
@@ -42,10 +42,10 @@ def gauss_newton(net: DeepLinear, problem: Problem) -> Tensor:
 
 
 def hessian_vector(net: DeepLinear, problem: Problem, direction: Direction) -> Direction:
-    """Return the Hessian of the loss times a direction, by forward over reverse differentiation."""
+    """Return the Hessian of the loss times a direction: the derivative of the slope along it."""
     matching(net, direction)
     slope = grad(lambda weights: problem.loss(DeepLinear(weights)).sum())
-    return jvp(slope, (net.weights,), (tuple(direction),))[1]
+    return grad(lambda weights: inner(slope(weights), direction).sum())(net.weights)
 
 
 def power(net: DeepLinear, problem: Problem, exponent: float, *, cutoff: float = 1e-13) -> Direction:

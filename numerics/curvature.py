@@ -6,7 +6,7 @@ f(M^T M) M^T = M^T f(M M^T): everything happens in the dual kernel M M^T, n_d n_
 
 Cut-offs are relative, 1e-13 by default and at most 1e-10: to the largest eigenvalue for the methods that
 form a square matrix ("eigh", "naive"), to the largest singular value for those that decompose a factor
-("svd", "kronecker", "balanced" and the single layers). `eigenbasis` shows the rank they lead to.
+("svd", "kronecker", "balanced"). `eigenbasis` shows the rank they lead to.
 """
 
 from typing import Literal
@@ -20,7 +20,6 @@ from numerics.problems import Problem
 
 Method = Literal["auto", "eigh", "svd", "cholesky", "kronecker", "balanced", "naive"]
 METHODS = ("auto", "eigh", "svd", "cholesky", "kronecker", "balanced", "naive")
-CUTOFF = 1e-13
 
 
 def gradient(net: DeepLinear, problem: Problem) -> Direction:
@@ -80,7 +79,7 @@ def eigenbasis(
     "kronecker" (d <= 2) and "balanced" need whitened inputs and two SVDs of single layers; "balanced" refuses
     a network whose measured imbalance exceeds 1e-10. "svd" keeps small eigenvalues to full relative accuracy.
     """
-    cut = _cutoff(cutoff)
+    cut = spectral.checked(cutoff)
     if method == "auto":
         method = _choice(net, root)
     if method in ("kronecker", "balanced"):
@@ -115,11 +114,11 @@ def dual(
     if power == 0:
         found = whitened
     elif method == "naive":
-        found = _naive(net, whitened, power, _cutoff(cutoff), root)
+        found = _naive(net, whitened, power, spectral.checked(cutoff), root)
     elif method == "cholesky":
         found = _cholesky(net, whitened, power, root)
         if found is None:
-            raise ValueError("method: 'cholesky' given, but the kernel is singular or ill-conditioned; use 'eigh' or 'svd'")
+            raise ValueError("method: 'cholesky' given, but the kernel is nearly singular; use 'svd'")
     else:
         found = _fast(net, whitened, root) if method == "auto" and power == -1 else None
         if found is None:
@@ -133,7 +132,7 @@ def preconditioned(
 ) -> Direction:
     """Return (H+)^power g with the Moore-Penrose convention."""
     if method == "naive":
-        return autograd.power(net, problem, power, cutoff=_cutoff(cutoff))
+        return autograd.power(net, problem, power, cutoff=spectral.checked(cutoff))
     error = problem.error(net)
     return back(net, dual(net, error, power, method=method, cutoff=cutoff, root=problem.root))
 
@@ -149,53 +148,6 @@ def damped(net: DeepLinear, problem: Problem, epsilon: float) -> Direction:
     solved = torch.cholesky_solve(vec(whitened)[..., None], torch.linalg.cholesky(gram))[..., 0]
     found = unvec(solved, *error.shape[-2:])
     return back(net, found if problem.root is None else found @ problem.root)
-
-
-def layer_power(net: DeepLinear, problem: Problem, power: float, *, cutoff: float | None = None) -> Direction:
-    """Return H_i^power g_i for every layer, H_i = (B_i S B_i^T) kron (A_i^T A_i), by two SVDs a layer."""
-    error = problem.error(net)
-    whitened = error if problem.root is None else error @ problem.root
-    found = []
-    for a, b in zip(net.lefts(), net.rights(), strict=True):
-        upper = torch.linalg.svd(a, full_matrices=False)
-        lower = torch.linalg.svd(b if problem.root is None else b @ problem.root, full_matrices=False)
-        weights = _layer_weights(upper.S, lower.S, 2 * power + 1, _cutoff(cutoff))
-        core = weights * (upper.U.mT @ whitened @ lower.Vh.mT)
-        found.append(upper.Vh.mT @ core @ lower.U.mT)
-    return tuple(found)
-
-
-def layer_dual(
-    net: DeepLinear,
-    error: Tensor,
-    power: float,
-    layer: int,
-    *,
-    cutoff: float | None = None,
-    root: Tensor | None = None,
-) -> Tensor:
-    """Return X_i with A_i^T X_i B_i^T = H_i^power g_i, (*S, n_d, n_0), by two SVDs."""
-    b = net.right(layer)
-    upper = torch.linalg.svd(net.left(layer), full_matrices=False)
-    lower = torch.linalg.svd(b if root is None else b @ root, full_matrices=False)
-    weights = _layer_weights(upper.S, lower.S, 2 * power, _cutoff(cutoff))
-    whitened = error if root is None else error @ root
-    found = upper.U @ (weights * (upper.U.mT @ whitened @ lower.Vh.mT)) @ lower.Vh
-    return found if root is None else found @ root
-
-
-def _layer_weights(upper: Tensor, lower: Tensor, exponent: float, cutoff: float) -> Tensor:
-    products = upper[..., :, None] * lower[..., None, :]
-    kept = products > cutoff * products[..., :1, :1]
-    return torch.where(kept, torch.where(kept, products, 1.0) ** exponent, 0.0)
-
-
-def _cutoff(cutoff: float | None) -> float:
-    if cutoff is None:
-        return CUTOFF
-    if not 0 < cutoff <= 1e-10:
-        raise ValueError(f"cutoff: {cutoff} given, allowed: 0 < cutoff <= 1e-10")
-    return cutoff
 
 
 def _choice(net: DeepLinear, root: Tensor | None) -> Method:
@@ -223,7 +175,7 @@ def _factorised(net: DeepLinear, root: Tensor | None, method: str) -> None:
         scale = torch.linalg.matrix_norm(net.weights[0], 2).square()
         worst = float((net.imbalance() / scale).max())
         if not worst <= 1e-10:
-            raise ValueError(f"method: 'balanced' given, but the relative imbalance is {worst:.1e}, allowed: <= 1e-10")
+            raise ValueError(f"method: 'balanced' given at relative imbalance {worst:.1e}, allowed: <= 1e-10")
 
 
 def _fast(net: DeepLinear, whitened: Tensor, root: Tensor | None) -> Tensor | None:

@@ -17,7 +17,7 @@ def resolve(device: str | torch.device = "cpu") -> torch.device:
     if found.type not in ("cpu", "cuda"):
         raise ValueError(f"device: {device!r} given, allowed: 'cpu', 'cuda', 'auto'")
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {device!r} given, but no cuda device is present; allowed here: 'cpu', 'auto'")
+        raise ValueError(f"device: {device!r} given, but none is present; allowed here: 'cpu', 'auto'")
     return found
 
 

@@ -19,6 +19,7 @@ from numerics.rules import Rule
 __all__ = ["Diverged", "Trajectory", "flow", "heavy_ball", "integrate"]
 
 FLOOR = 3e-14
+Times = Sequence[float] | Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +56,7 @@ class Trajectory:
 
 
 def flow(
-    net: DeepLinear, problem: Problem, rule: Rule, times: Sequence[float] | Tensor, *, tolerance: float = 1e-12
+    net: DeepLinear, problem: Problem, rule: Rule, times: Times, *, tolerance: float = 1e-12
 ) -> Trajectory:
     """Follow dw/dt = rule.velocity(w) from net at times[0] through increasing times.
 
@@ -69,7 +70,7 @@ def flow(
 
 
 def heavy_ball(
-    net: DeepLinear, problem: Problem, friction: float, times: Sequence[float] | Tensor, *, tolerance: float = 1e-12
+    net: DeepLinear, problem: Problem, friction: float, times: Times, *, tolerance: float = 1e-12
 ) -> Trajectory:
     """Follow d2w/dt2 = -friction dw/dt - g from rest."""
 
@@ -85,7 +86,7 @@ def heavy_ball(
 def integrate(
     rhs: Callable[[Tensor, Tensor], Tensor],
     y0: Tensor,
-    times: Sequence[float] | Tensor,
+    times: Times,
     tolerance: float = 1e-12,
     *,
     batch: int = 0,
@@ -110,7 +111,7 @@ def _follow(
     net: DeepLinear,
     start: Tensor,
     rhs: Callable[[Tensor, Tensor], Tensor],
-    times: Sequence[float] | Tensor,
+    times: Times,
     tolerance: float,
 ) -> Trajectory:
     grid = torch.as_tensor(times, dtype=torch.float64, device=net.device)
@@ -129,7 +130,7 @@ def _measured(
     if not FLOOR <= tolerance <= 1e-3:
         raise ValueError(f"tolerance: {tolerance} given, allowed: {FLOOR} <= tolerance <= 1e-3")
     if times.ndim != 1 or len(times) < 1 or not bool((times.diff() > 0).all()):
-        raise ValueError(f"times: {times.tolist()} given, allowed: an increasing sequence of at least one time")
+        raise ValueError(f"times: {times.tolist()} given, allowed: an increasing sequence")
     coarse = solve(rhs, start, times, tolerance)
     fine = solve(rhs, start, times, max(tolerance / 100, FLOOR))
     rounding = torch.finfo(start.dtype).eps * fine.steps * float(fine.values.abs().max())

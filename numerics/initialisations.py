@@ -1,54 +1,30 @@
-"""Initial weights. Random numbers are drawn on the generator's device and then moved, so that the same seed
-gives the same network everywhere. seeds = None gives one network, an integer a batch.
+"""Initial weights.
+
+Random numbers are drawn on the generator's device and then moved, so that the same seed gives the same
+network everywhere. seeds = None gives one network, an integer a batch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from numerics.device import resolve
+from numerics.frames import Frame, aligned_teacher, haar, haars, normal
 from numerics.networks import DeepLinear
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """Orthogonal bases (Q_0, ..., Q_d), Q_i of shape (*S, n_i, n_i), and the number r of modes they carry."""
-
-    bases: tuple[Tensor, ...]
-    rank: int
-
-    def modes(self, net: DeepLinear) -> Tensor:
-        """Return the signed mode values (*S, d, r): the first r diagonal entries of Q_i^T w_i Q_{i-1}."""
-        return torch.stack([c.diagonal(dim1=-2, dim2=-1)[..., : self.rank] for c in self.components(net)], dim=-2)
-
-    def components(self, net: DeepLinear) -> tuple[Tensor, ...]:
-        """Return Q_i^T w_i Q_{i-1} for i = 1..d."""
-        pairs = zip(self.bases[1:], net.weights, self.bases, strict=False)
-        return tuple(upper.mT @ w @ lower for upper, w, lower in pairs)
-
-    def leak(self, net: DeepLinear) -> Tensor:
-        """Return the largest absolute entry of Q_i^T w_i Q_{i-1} outside its r mode values, shape S."""
-        worst = []
-        for c in self.components(net):
-            mask = torch.ones(c.shape[-2:], dtype=torch.bool, device=c.device)
-            mask.diagonal()[: self.rank] = False
-            worst.append((c.abs() * mask).amax((-2, -1)))
-        return torch.stack(worst).amax(0)
-
-
-def normal(shape: Sequence[int], generator: torch.Generator, seeds: int | None = None) -> Tensor:
-    """Return independent standard normal entries of the given shape, with a leading batch of seeds."""
-    batch = () if seeds is None else (seeds,)
-    return torch.randn((*batch, *shape), generator=generator, dtype=torch.float64, device=generator.device)
-
-
-def haar(n: int, generator: torch.Generator, seeds: int | None = None) -> Tensor:
-    """Return orthogonal (n, n) matrices uniformly distributed over O(n)."""
-    q, r = torch.linalg.qr(normal((n, n), generator, seeds))
-    # QR alone is not uniform: the signs of R's diagonal are a convention of the library
-    return q * r.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
+__all__ = [
+    "Frame",
+    "aligned",
+    "aligned_teacher",
+    "balanced",
+    "bottleneck",
+    "gaussian",
+    "haar",
+    "normal",
+    "orthogonal",
+    "with_product",
+]
 
 
 def gaussian(
@@ -61,8 +37,8 @@ def gaussian(
 ) -> DeepLinear:
     """Return layers of independent normal entries with standard deviation scale / sqrt(n_{i-1})."""
     _widths(widths)
-    layers = [scale / n**0.5 * normal((m, n), generator, seeds) for n, m in zip(widths, widths[1:], strict=False)]
-    return _placed(layers, device)
+    pairs = zip(widths, widths[1:], strict=False)
+    return _placed([scale / n**0.5 * normal((m, n), generator, seeds) for n, m in pairs], device)
 
 
 def bottleneck(
@@ -73,7 +49,7 @@ def bottleneck(
     seeds: int | None = None,
     device: str | torch.device | None = None,
 ) -> DeepLinear:
-    """Return a Gaussian network one of whose hidden widths is below both n_0 and n_d (ValueError otherwise)."""
+    """Return a Gaussian network with a hidden width below both n_0 and n_d (ValueError otherwise)."""
     if len(widths) < 3 or min(widths[1:-1]) >= min(widths[0], widths[-1]):
         raise ValueError(f"widths: {tuple(widths)} given, allowed: a hidden width below both ends")
     return gaussian(widths, generator, scale=scale, seeds=seeds, device=device)
@@ -103,20 +79,21 @@ def aligned(
     seeds: int | None = None,
     device: str | torch.device | None = None,
 ) -> tuple[DeepLinear, Frame]:
-    """Return w_i = Q_i D_i Q_{i-1}^T with signed mode values (*S, d, r) on the diagonals of D_i, and the frame.
+    """Return w_i = Q_i D_i Q_{i-1}^T, signed mode values (*S, d, r) on the diagonals of D_i, and its frame.
 
     The Q_i are uniform; left replaces Q_d and right replaces Q_0. seeds draws that many frames for one
     table of modes. Raises ValueError when r exceeds the smallest width or the depth does not fit.
     """
     _widths(widths)
     if modes.ndim > 2 and seeds is not None and modes.shape[:-2] != (seeds,):
-        raise ValueError(f"seeds: {seeds} given, allowed: the batch {tuple(modes.shape[:-2])} of modes, or None")
+        allowed = f"the batch {tuple(modes.shape[:-2])} of modes, or None"
+        raise ValueError(f"seeds: {seeds} given, allowed: {allowed}")
     depth, rank = modes.shape[-2:]
     if depth != len(widths) - 1 or rank > min(widths):
         allowed = f"(*S, {len(widths) - 1}, r) with r <= {min(widths)}"
         raise ValueError(f"modes: shape {tuple(modes.shape)} given, allowed: {allowed}")
     batch = tuple(modes.shape[:-2]) or (() if seeds is None else (seeds,))
-    bases = [_frames(n, generator, batch) for n in widths]
+    bases = [haars(n, generator, batch) for n in widths]
     for place, given in ((0, right), (-1, left)):
         if given is not None:
             bases[place] = given.to(generator.device).expand_as(bases[place])
@@ -126,16 +103,6 @@ def aligned(
     ]
     where = generator.device if device is None else resolve(device)
     return _placed(layers, device), Frame(tuple(q.to(where) for q in bases), rank)
-
-
-def aligned_teacher(frame: Frame, values: Tensor) -> Tensor:
-    """Return the teacher Q_d diag(values) Q_0^T of a frame; values has shape (*S, r)."""
-    count = values.shape[-1]
-    first, last = frame.bases[0], frame.bases[-1]
-    if count > min(first.shape[-1], last.shape[-1]):
-        allowed = min(first.shape[-1], last.shape[-1])
-        raise ValueError(f"values: {count} mode values given, allowed: at most {allowed}")
-    return last[..., :count] * values.to(last)[..., None, :] @ first[..., :count].mT
 
 
 def balanced(
@@ -159,7 +126,7 @@ def balanced(
     rank, depth, batch = s.shape[-1], len(widths) - 1, tuple(s.shape[:-1])
     bases = [v]
     for n in widths[1:-1]:
-        full = _frames(n, generator, batch) if gauge else torch.eye(n, dtype=s.dtype, device=s.device)
+        full = haars(n, generator, batch) if gauge else torch.eye(n, dtype=s.dtype, device=s.device)
         bases.append(full[..., :rank].expand(*batch, n, rank))
     bases.append(u)
     root = s[..., None, :] ** (1 / depth)
@@ -186,9 +153,8 @@ def with_product(
         unseen = normal((*batch, *layers[i].shape[-2:]), generator)
         layers[i] = layers[i] + strength * _complement(layers[i]) @ unseen @ _complement(layers[i].mT)
     for i, n in enumerate(net.widths[1:-1]):
-        change = torch.eye(n, dtype=torch.float64, device=generator.device) + strength / (2 * n**0.5) * normal(
-            (*batch, n, n), generator
-        )
+        noise = normal((*batch, n, n), generator) / (2 * n**0.5)
+        change = torch.eye(n, dtype=noise.dtype, device=noise.device) + strength * noise
         layers[i] = change @ layers[i]
         layers[i + 1] = torch.linalg.solve(change, layers[i + 1], left=False)
     return _placed(layers, device)
@@ -212,7 +178,8 @@ def _target(
         raise ValueError("product: give either product or singular_values, and not both")
     if product is not None:
         if tuple(product.shape[-2:]) != (widths[-1], widths[0]):
-            raise ValueError(f"product: shape {tuple(product.shape)} given, allowed: (*S, {widths[-1]}, {widths[0]})")
+            allowed = f"(*S, {widths[-1]}, {widths[0]})"
+            raise ValueError(f"product: shape {tuple(product.shape)} given, allowed: {allowed}")
         given = product.to(generator.device)
         if given.ndim == 2 and seeds is not None:
             given = given.expand(seeds, *given.shape)
@@ -223,25 +190,21 @@ def _target(
         assert singular_values is not None
         s = singular_values.to(generator.device, torch.float64)
         if s.shape[-1] > min(widths[0], widths[-1]) or bool((s < 0).any()):
-            raise ValueError(f"singular_values: {s.tolist()} given, allowed: at most min(n_0, n_d) values >= 0")
+            allowed = "at most min(n_0, n_d), none negative"
+            raise ValueError(f"singular_values: {s.tolist()} given, allowed: {allowed}")
         s = s.expand(seeds, s.shape[-1]) if s.ndim == 1 and seeds is not None else s
         batch, rank = tuple(s.shape[:-1]), s.shape[-1]
-        u, v = (_frames(n, generator, batch)[..., :rank] for n in (widths[-1], widths[0]))
+        u, v = (haars(n, generator, batch)[..., :rank] for n in (widths[-1], widths[0]))
     if len(widths) > 2 and rank > min(widths[1:-1]):
-        raise ValueError(f"widths: hidden width {min(widths[1:-1])} given, allowed: >= {rank}, the rank of the map")
+        narrow = min(widths[1:-1])
+        raise ValueError(f"widths: hidden width {narrow} given, allowed: >= {rank}, the rank of the map")
     return u, s, v
-
-
-def _frames(n: int, generator: torch.Generator, batch: tuple[int, ...]) -> Tensor:
-    count = 1
-    for size in batch:
-        count *= size
-    return haar(n, generator, count).reshape(*batch, n, n)
 
 
 def _widths(widths: Sequence[int]) -> None:
     if len(widths) < 2 or min(widths) < 1:
-        raise ValueError(f"widths: {tuple(widths)} given, allowed: (n_0, ..., n_d) with d >= 1 and all n_i >= 1")
+        allowed = "(n_0, ..., n_d) with d >= 1 and all n_i >= 1"
+        raise ValueError(f"widths: {tuple(widths)} given, allowed: {allowed}")
 
 
 def _placed(layers: Sequence[Tensor], device: str | torch.device | None) -> DeepLinear:

@@ -34,7 +34,7 @@ class DeepLinear:
             if len(shape) < 2:
                 raise ValueError(f"weights: layer {i} has shape {shape}, allowed: (*S, n_{i}, n_{i - 1})")
             if below and (shape[:-2] != below[:-2] or shape[-1] != below[-2]):
-                raise ValueError(f"weights: layer {i} has shape {shape}, which does not follow {below} of layer {i - 1}")
+                raise ValueError(f"weights: layer {i} has shape {shape}, layer {i - 1} has {below}: no match")
             below = shape
 
     @property
@@ -177,7 +177,8 @@ def unflatten(vector: Tensor, widths: Sequence[int]) -> Direction:
     """Return the direction of a network with widths (n_0..n_d) whose flatten is the vector (*S, P)."""
     sizes = [a * b for a, b in zip(widths[1:], widths, strict=False)]
     if vector.shape[-1] != sum(sizes):
-        raise ValueError(f"vector: last size {vector.shape[-1]} given, allowed: {sum(sizes)} for widths {tuple(widths)}")
+        given, allowed = vector.shape[-1], f"{sum(sizes)} for widths {tuple(widths)}"
+        raise ValueError(f"vector: last size {given} given, allowed: {allowed}")
     parts = vector.split(sizes, dim=-1)
     return tuple(unvec(p, widths[i + 1], widths[i]) for i, p in enumerate(parts))
 

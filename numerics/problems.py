@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from numerics.initialisations import haar
+from numerics.frames import haar
 from numerics.networks import DeepLinear
 
 
@@ -32,7 +32,8 @@ class Problem:
         """Return W - W* of shape (*S, n_d, n_0)."""
         ends = (net.widths[-1], net.widths[0])
         if tuple(self.teacher.shape[-2:]) != ends:
-            raise ValueError(f"teacher: shape {tuple(self.teacher.shape)} given, allowed: (*S, {ends[0]}, {ends[1]})")
+            given, allowed = tuple(self.teacher.shape), f"(*S, {ends[0]}, {ends[1]})"
+            raise ValueError(f"teacher: shape {given} given, allowed: {allowed}")
         return net.product() - self.teacher
 
     def weighted(self, error: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class Problem:
 
 
 def covariance(n: int, generator: torch.Generator, *, condition: float = 10.0) -> Tensor:
-    """Return a random symmetric positive definite (n, n) matrix of mean eigenvalue 1 and given condition number."""
+    """Return a random positive definite (n, n) matrix of mean eigenvalue 1 and given condition number."""
     if condition < 1:
         raise ValueError(f"condition: {condition} given, allowed: condition >= 1")
     values = torch.logspace(0, 1, n, base=condition, dtype=torch.float64, device=generator.device)
@@ -60,7 +61,7 @@ def covariance(n: int, generator: torch.Generator, *, condition: float = 10.0) -
 
 
 def from_data(x: Tensor, y: Tensor) -> Problem:
-    """Return the problem of the data: S = x x^T / samples and W* = y x^T (x x^T)^+ (least norm when S is singular)."""
+    """Return the problem with S = x x^T / samples and W* = y x^+, of least norm when S is singular."""
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(f"y: {y.shape[-1]} samples given, allowed: {x.shape[-1]} as in x")
     found = x @ x.mT / x.shape[-1]
@@ -80,6 +81,6 @@ def _root(matrix: Tensor, n: int) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     if values[0] < -1e-13 * values[-1].abs():
         raise ValueError(f"covariance: eigenvalue {float(values[0]):.3g} given, allowed: >= 0")
-    # rounding leaves +-1e-16 where the covariance is singular; its root would be 1e-8 and no longer negligible
+    # rounding leaves 1e-16 where the covariance is singular: its root, 1e-8, would no longer be negligible
     values = torch.where(values > 1e-14 * values[-1], values, torch.zeros_like(values))
     return (vectors * values.sqrt()) @ vectors.mT

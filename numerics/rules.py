@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from numerics import curvature
+from numerics import curvature, layerwise
 from numerics.curvature import Method
 from numerics.networks import DeepLinear, Direction, scaled
 from numerics.problems import Problem
@@ -88,7 +88,7 @@ class BlockNatural:
         rates = self.rates or (1 / net.depth,) * net.depth
         if len(rates) != net.depth:
             raise ValueError(f"rates: {len(rates)} given, allowed: {net.depth}, one per layer")
-        blocks = curvature.layer_power(net, problem, -1)
+        blocks = layerwise.layer_power(net, problem, -1)
         return tuple(-self.eta * rate * v for rate, v in zip(rates, blocks, strict=True))
 
 
@@ -104,7 +104,7 @@ class BlockFractional:
 
     def velocity(self, net: DeepLinear, problem: Problem) -> Direction:
         """Return dw/dt."""
-        blocks = curvature.layer_power(net, problem, -1 / self.q)
+        blocks = layerwise.layer_power(net, problem, -1 / self.q)
         return scaled(blocks, -self.eta * net.depth ** (-1 / self.q))
 
 
@@ -119,7 +119,7 @@ RULES: dict[str, Callable[..., Rule]] = {
 
 
 def by_name(name: str, **parameters: object) -> Rule:
-    """Return the rule of a name with its parameters: by_name("fractional", q=2)."""
+    """Return the rule registered under a name, for example "fractional" with the parameter q=2."""
     if name not in RULES:
         raise ValueError(f"name: {name!r} given, allowed: {', '.join(RULES)}")
     return RULES[name](**parameters)

@@ -71,6 +71,15 @@ def power(exponent: float) -> Callable[[Tensor], Tensor]:
     return lambda values: values**exponent
 
 
+def checked(cutoff: float | None) -> float:
+    """Return the cut-off, 1e-13 unless given; ValueError outside (0, 1e-10]."""
+    if cutoff is None:
+        return 1e-13
+    if not 0 < cutoff <= 1e-10:
+        raise ValueError(f"cutoff: {cutoff} given, allowed: 0 < cutoff <= 1e-10")
+    return cutoff
+
+
 def dense(kernel: Tensor, cutoff: float) -> DenseBasis:
     """Eigenvectors of a symmetric kernel (*S, m, m); the cut-off is relative to the largest eigenvalue."""
     values, vectors = torch.linalg.eigh(kernel)
@@ -78,27 +87,26 @@ def dense(kernel: Tensor, cutoff: float) -> DenseBasis:
 
 
 def from_factor(factor: Tensor, cutoff: float) -> DenseBasis:
-    """Eigenvectors of M M^T from the singular values of M (*S, m, P); the cut-off is relative to the largest."""
+    """Eigenvectors of M M^T from the singular values of M (*S, m, P), cut off relative to the largest."""
     # M^T = Q R first: the small factor R^T has the same left singular vectors
     u, s, _ = torch.linalg.svd(torch.linalg.qr(factor.mT, mode="r").R.mT, full_matrices=False)
     return DenseBasis(s.square(), u, s > cutoff * s[..., :1])
 
 
 def kronecker(
-    upper: Tensor | None, lower: Tensor | None, terms: int, shape: tuple[int, int], cutoff: float
+    upper: Tensor, lower: Tensor, terms: int, shape: tuple[int, int], cutoff: float
 ) -> ProductBasis:
     """Eigenbasis of sum over i = 1..terms of (lower^T lower)^{i-1} kron (upper upper^T)^{terms-i}.
 
     upper is (*S, n_d, .), lower is (*S, ., n_0); their Grams are never formed. The cut-off is relative, on
     the scale of the singular values of the factors.
     """
-    assert upper is not None and lower is not None
     left, a = _left(upper, shape[0])
     right, b = _left(lower.mT, shape[1])
-    values = sum(
-        (a.square() ** (terms - i))[..., :, None] * (b.square() ** (i - 1))[..., None, :] for i in range(1, terms + 1)
-    )
-    assert isinstance(values, Tensor)
+    exponents = range(terms)
+    upper_powers = torch.stack([a ** (2 * (terms - 1 - i)) for i in exponents], dim=-1)
+    lower_powers = torch.stack([b ** (2 * i) for i in exponents], dim=-1)
+    values = upper_powers @ lower_powers.mT
     threshold = cutoff ** (2 * max(terms - 1, 1)) * values.amax((-2, -1), keepdim=True)
     return ProductBasis(values, left, right, values > threshold)
 

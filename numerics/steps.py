@@ -39,4 +39,4 @@ def implicit_midpoint(
         # stop where the iteration no longer improves, within a factor of rounding
         if change <= 1e-13 * norm(velocity).max() and change >= previous / 2 or change == 0:
             return net.add(velocity, step)
-    raise ValueError(f"step: {step} given, too long for the midpoint iteration to contract in {iterations} rounds")
+    raise ValueError(f"step: {step} given, too long for the iteration to contract in {iterations} rounds")
