@@ -48,8 +48,12 @@ class NotEnclosable(ValueError):  # noqa: N818
 def ball(expr: Expr, values: Mapping[Symbol, Any], *, digits: int = 50) -> acb:
     """A ball that contains expr at the given values (exact rationals, balls or pairs (low, high)).
 
-    >>> bool(ball(sympy.sqrt(2) ** 2 - 3, {}) < 0)  # doctest: +SKIP
-    True
+    ValueError (NotEnclosable) for functions without a ball version and for symbols without a value.
+
+    >>> x = sympy.Symbol("x")
+    >>> value = ball(sympy.exp(x) - 1, {x: (0, 1)}, digits=20).real
+    >>> bool(value > -1), bool(value < 2), bool(value > 0)
+    (True, True, False)
     """
     before = flint.ctx.prec
     flint.ctx.prec = int(3.33 * digits) + 10

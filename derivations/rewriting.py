@@ -143,13 +143,14 @@ def _reduce_trace(formula: Trace, rules: Sequence[Rule]) -> Trace:
 
 def _class_of(word: Word, reorderings: Sequence[Rule]) -> list[Word]:
     """The canonical cyclic words that reorderings reach from a canonical cyclic word, in order of discovery."""
-    members = [word]
+    members, known = [word], {word}
     for member in members:
         for i in range(len(member)):
             turned = member[i:] + member[:i]
             for match in _matches(turned, reorderings):
                 (_, new), = _rewrite(turned, *match)
-                if (new := canonical(new)) not in members:
+                if (new := canonical(new)) not in known:
+                    known.add(new)
                     members.append(new)
         if len(members) > STEP_LIMIT:
             raise ValueError(f"rules: more than {STEP_LIMIT} reorderings of tr({word_text(word)})")

@@ -117,12 +117,15 @@ class Tower:
         parts: list[tuple[Expr, Expr]] = []
         rest = S.One
         for f in sympy.Mul.make_args(base):
-            if f.is_Rational and f.is_positive:
-                parts += [(sympy.Integer(p), sympy.Integer(n)) for p, n in factorint(f).items()]
+            if f.is_Rational:
+                parts += [(sympy.Integer(p), sympy.Integer(n)) for p, n in factorint(abs(f)).items()]
+                rest *= sign(f)
                 continue
             inner, exponent = f.as_base_exp()
             if inner.is_positive and exponent.is_real:
                 parts.append((inner, exponent))
+            elif inner.is_extended_real and exponent.is_even:
+                parts.append((self._absolute(inner), exponent))
             elif f.is_nonnegative:
                 parts.append((f, S.One))
             else:

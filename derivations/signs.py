@@ -104,10 +104,11 @@ def _sign(expr: Expr, strict: bool) -> int:
 
 
 def _with_symbols(expr: Expr) -> Expr:
-    """Transcendental generators replaced by real symbols of the same known sign."""
+    """Transcendental generators as real symbols of the same known sign, integers d >= 1 as 1 + nonnegative."""
     generators = [g for g in Poly(expr).gens if not g.is_Symbol] if expr.free_symbols else []
     names = {g: Dummy(f"g{k}", real=True, positive=g.is_positive) for k, g in enumerate(generators) if g.is_real}
-    return expr.xreplace(names)
+    counts = [s for s in expr.free_symbols if s.is_integer and s.is_positive]
+    return expr.xreplace(names).xreplace({s: 1 + Dummy(str(s), integer=True, nonnegative=True) for s in counts})
 
 
 def _polynomial_certificate(polynomial: Expr, strict: bool, depth: int) -> str | None:
@@ -146,18 +147,14 @@ def _factor_certificate(polynomial: Expr, strict: bool, depth: int) -> str | Non
 def _sturm(polynomial: Poly, x: Symbol, strict: bool) -> str | None:
     if not x.is_real or not polynomial.domain.is_QQ and not polynomial.domain.is_ZZ:
         return None
-    low, high, where = None, None, "x is real"
-    if x.is_nonnegative:
-        low, where = S.Zero, f"{x} is positive"
-    elif x.is_nonpositive:
-        high, where = S.Zero, f"{x} is negative"
+    half_line = bool(x.is_nonnegative or x.is_nonpositive)
+    low, high = (S.Zero if x.is_nonnegative else None), (S.Zero if x.is_nonpositive else None)
     roots = polynomial.count_roots(low, high)
-    open_end = x.is_nonzero or not strict
-    if open_end and low is not high and polynomial.eval(0) == 0:
+    if half_line and polynomial.eval(0) == 0 and (x.is_nonzero or not strict):
         roots -= 1
-    sample = S.One if high is None else S.NegativeOne
-    if roots or polynomial.eval(sample) <= 0:
+    if roots or polynomial.eval(S.One if high is None else S.NegativeOne) <= 0:
         return None
+    where = f"{x} is {'negative' if x.is_nonpositive else 'positive'}" if half_line else f"{x} is real"
     return f"Sturm: no root where {where}"
 
 

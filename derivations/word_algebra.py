@@ -44,6 +44,11 @@ def _sum(left: Matrix, right: Matrix) -> Expression:
     return collect(a.terms + b.terms, a.rows, a.cols)
 
 
+def _added_to(right: Matrix, left: int) -> Expression:
+    # sum() starts at the number 0, which stands for the zero matrix of any shape.
+    return expression(right) if isinstance(left, int) and left == 0 else NotImplemented
+
+
 def _difference(left: Matrix, right: Matrix) -> Expression:
     if not isinstance(right, (Letter, Expression)):
         return NotImplemented
@@ -117,7 +122,7 @@ class Letter:
     def __str__(self) -> str:
         return self.name
 
-    __add__, __sub__, __neg__ = _sum, _difference, _negative
+    __add__, __radd__, __sub__, __neg__ = _sum, _added_to, _difference, _negative
     __mul__, __rmul__, __truediv__, __pow__ = _product, _scaled, _quotient, _power
 
 
@@ -142,7 +147,7 @@ class Expression:
     def __str__(self) -> str:
         return " + ".join(_term_text(c, word) for c, word in self.terms) or "0"
 
-    __add__, __sub__, __neg__ = _sum, _difference, _negative
+    __add__, __radd__, __sub__, __neg__ = _sum, _added_to, _difference, _negative
     __mul__, __rmul__, __truediv__, __pow__ = _product, _scaled, _quotient, _power
 
 
