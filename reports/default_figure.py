@@ -20,8 +20,10 @@ def default(claim: Claim) -> dict[str, Any] | None:
         return None
     caption = (
         "Samples of what was compared, over all cases, in the order of the predicted value: "
-        "predicted as a line, found in the simulation as dots; below, the size of each error in units of its bound."
+        "predicted as a line, found in the simulation as dots."
     )
+    if any(panel["residual"] for panel in panels):
+        caption += " Below, the size of each error against its bound."
     return {"caption": caption, "panels": panels}
 
 

@@ -26,7 +26,7 @@ PALETTE = ("#2f8fd6", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a
 INK = "#7d8590"
 ROW = 3
 
-_STYLE = {
+_STYLE: Any = {
     "svg.hashsalt": "lemmata",
     "svg.fonttype": "path",
     "path.simplify": True,
@@ -94,9 +94,10 @@ def _draw_series(axes: Axes, series: list[Mapping[str, Any]]) -> None:
 
 
 def _draw_arrows(axes: Axes, fields: list[Mapping[str, Any]]) -> None:
-    """Vector fields on one scale: the longest arrow spans nine tenths of the distance between neighbours."""
-    longest = max((np.nanmax(np.hypot(_values(f["u"]), _values(f["v"])), initial=0.0) for f in fields), default=0.0)
-    if not longest:
+    """Vector fields on one linear scale: nine arrows in ten are shorter than the distance between neighbours."""
+    speeds = [np.hypot(_values(field["u"]), _values(field["v"])) for field in fields]
+    usual = max((float(np.nanquantile(speed, 0.9)) for speed in speeds if speed.size), default=0.0)
+    if not usual > 0:
         return
     x, y = _values(fields[0]["x"]), _values(fields[0]["y"])
     area = max(np.ptp(x), 1e-300) * max(np.ptp(y), 1e-300)
@@ -107,8 +108,9 @@ def _draw_arrows(axes: Axes, fields: list[Mapping[str, Any]]) -> None:
             *(_values(field[name]) for name in ("x", "y", "u", "v")),
             angles="xy",
             scale_units="xy",
-            scale=longest / (0.9 * spacing),
-            width=0.008 if theory else 0.0035,
+            scale=usual / spacing,
+            width=0.009 if theory else 0.003,
+            headwidth=3 if theory else 5,
             color=PALETTE[0] if theory else PALETTE[1],
             zorder=2 if theory else 3,
         )
@@ -133,8 +135,8 @@ def _draw_panel(axes: Axes, panel: Mapping[str, Any]) -> None:
     axes.set_title(_label(panel["title"]))
     axes.set_ylabel(_label(panel["y_label"]))
     if panel["equal_axes"]:
-        axes.set_aspect("equal", adjustable="datalim")
-    named = [label for label in axes.get_legend_handles_labels()[1]]
+        axes.set_aspect("equal", adjustable="box")
+    named = axes.get_legend_handles_labels()[1]
     if named:
         many = len(named) > 4
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "best"}
@@ -154,7 +156,7 @@ def _draw_residual(axes: Axes, panel: Mapping[str, Any]) -> None:
     low, high = 10 ** (np.log10(min(levels)) - 0.8), 10 ** (np.log10(max(levels)) + 0.8)
     axes.set_yscale("log")
     axes.set_ylim(low, high)
-    dots = {"ls": "", "ms": 3, "color": PALETTE[1], "mew": 0}
+    dots: dict[str, Any] = {"ls": "", "ms": 3, "color": PALETTE[1], "mew": 0}
     axes.plot(x[size > 0], positive, marker="o", **dots)
     axes.plot(x[size == 0], np.full(np.sum(size == 0), low * 1.6), marker="v", **dots)
     if bound:
@@ -185,7 +187,8 @@ def compose(figure: Mapping[str, Any]) -> Figure:
     columns, rows = min(len(panels), ROW), -(-len(panels) // ROW)
     crowded = any(len(panel["series"]) > 4 for panel in panels)
     wide = {1: 5.4, 2: 4.3, 3: 3.5}[columns] + (0.9 if crowded else 0)
-    tall = 3.9 if any(panel["residual"] for panel in panels) else 3.2
+    tall = 3.9 if any(panel["residual"] or panel["equal_axes"] for panel in panels) else 3.2
+    wide = min(wide, tall) if all(panel["equal_axes"] for panel in panels) else wide
     whole = Figure(figsize=(wide * columns, tall * rows), layout="constrained")
     whole.patch.set_alpha(0)
     parts = np.ravel(whole.subfigures(rows, columns, squeeze=False))
@@ -212,7 +215,9 @@ def svg(figure: Mapping[str, Any]) -> str:
 def png(figure: Mapping[str, Any], path: Path, ground: str = "white") -> None:
     """The same drawing as a picture on a chosen ground, for looking at it."""
     with matplotlib.rc_context(_STYLE):
-        FigureCanvasAgg(compose(figure)).print_figure(path, dpi=110, facecolor=ground)
+        whole = compose(figure)
+        whole.patch.set_alpha(1)
+        FigureCanvasAgg(whole).print_figure(path, dpi=110, facecolor=ground)
 
 
 def digest(figure: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LIMIT = 58_000
@@ -17,8 +17,8 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _RELATIONS = {"<=": r"\le", ">=": r"\ge", "==": "=", "!=": r"\ne", "~": r"\sim"}
 
 
-def number(value: Any) -> str:
-    """A number as every page prints it: integers in full, others to three significant digits."""
+def number(value: Any, digits: int = 3) -> str:
+    """A number as every page prints it: integers in full, others to three significant digits (six for samples)."""
     if value is None:
         return "—"
     if value in ("inf", "-inf", "nan"):
@@ -29,8 +29,8 @@ def number(value: Any) -> str:
         return str(value)
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite" if value > 0 else "minus infinite"
-    digits, _, exponent = f"{value:.3g}".partition("e")
-    return f"{digits}e{int(exponent)}" if exponent else digits
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def tex(latex: str) -> str:
@@ -114,6 +114,15 @@ def _cell(cell: str) -> str:
 def slug(heading: str) -> str:
     """The anchor that GitHub gives to a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def anchors(pages: Mapping[str, str], marks: str) -> dict[str, str]:
+    """Where each heading of a level stands, as ``page#anchor``; ``marks`` is ``##`` or ``###``."""
+    return {
+        heading: f"{name}#{slug(heading)}"
+        for name, content in pages.items()
+        for heading in re.findall(rf"^{marks} (.+)$", content, re.MULTILINE)
+    }
 
 
 def link(label: str, target: str) -> str:

@@ -109,24 +109,39 @@ def cases(claim: Claim) -> tuple[int, int]:
 def largest_ratio(claim: Claim) -> float | None:
     """The largest error over bound among the checks that ran; None without any."""
     ratios = [check["largest_error_over_bound"] for check in claim["checks"].values() if not check.get("skipped")]
-    return max((ratio for ratio in ratios if ratio is not None), default=None)
+    return max((float(ratio) for ratio in ratios if ratio is not None), default=None)
 
 
 def strongest(claim: Claim) -> str:
     """The strongest evidence in a phrase."""
     word = Word(claim["verdict"])
     if word in (Word.REFUTED, Word.CONDITIONAL, *OPEN):
-        return "; ".join(claim["reasons"][:2]) or "no reason recorded"
+        return "; ".join(reasons(claim)[:2]) or "no reason recorded"
     supports, _ = cases(claim)
     numbers = f"{supports} {plural('case', supports)}"
     ratio = largest_ratio(claim)
     if supports and ratio:
-        numbers += f", error at most {number(ratio)} of its bound"
+        numbers += f", error at most {against_bound(ratio)}"
     if word is Word.PROVED:
         return f"generic in {claim['generic_in']}; {numbers}"
     if word is Word.INSTANCES:
         return f"proved for {claim['instances']}; {numbers}"
     return numbers
+
+
+def against_bound(ratio: float | str) -> str:
+    """An error relative to its bound: ``0.03 of its bound``, or ``4e9 times its bound``."""
+    return f"{number(ratio)} {'times' if float(ratio) > 1 else 'of'} its bound"
+
+
+def reasons(claim: Claim) -> list[str]:
+    """The reasons of the verdict, with checks and proofs named in words."""
+    found = []
+    for reason in claim["reasons"]:
+        for name in (*claim["checks"], *claim["dropped"], *claim["proofs"]):
+            reason = re.sub(rf"\b{re.escape(name)}\b", spoken(name), reason)
+        found.append(reason)
+    return found
 
 
 def plural(noun: str, count: int) -> str:

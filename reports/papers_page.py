@@ -1,0 +1,61 @@
+"""The reader's guides: each paper in its own order, every statement in words with its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+from reports.claim_page import claim_link
+from reports.markdown import page, paginate, slug, text
+from reports.words import PAPERS, Ledger, label_order, plural, verdict
+
+
+def papers_pages(ledger: Ledger) -> dict[str, str]:
+    """The guide pages by path; a long paper goes on in numbered pages."""
+    order = label_order(ledger)
+    labels = sorted(ledger["statements"], key=order.__getitem__)
+    found: dict[str, str] = {}
+    for paper, group in groupby(labels, key=lambda label: ledger["statements"][label]["paper"]):
+        name, full = PAPERS.get(paper, (slug(paper), paper))
+        found.update(_guide(ledger, f"papers/{name}", full, list(group)))
+    return found
+
+
+def _guide(ledger: Ledger, stem: str, full: str, labels: list[str]) -> dict[str, str]:
+    claims = {one for label in labels for one in ledger["statements"][label]["claims"]}
+    head = page(
+        f"# {full}",
+        "[All claims](../index.md) · [errata](../errata.md) · [coverage](../coverage.md)",
+        f"{len(labels)} {plural('statement', len(labels))} of the paper in its own order, "
+        f"checked by {len(claims)} {plural('claim', len(claims))}.",
+    )
+    parts: list[str] = []
+    for section, group in groupby(labels, key=lambda label: ledger["statements"][label]["section"]):
+        blocks = [_statement(ledger, label) for label in group]
+        parts.append(f"## {_section(section)}\n\n{blocks[0]}")
+        parts += blocks[1:]
+    return paginate(stem, head, parts)
+
+
+def _section(section: str) -> str:
+    if not section:
+        return "Elsewhere"
+    plain = section[:1].upper() + section[1:]
+    return f"Section {plain}" if section[:1].isdigit() else plain
+
+
+def _statement(ledger: Ledger, label: str) -> str:
+    said: Mapping[str, Any] = ledger["statements"][label]
+    words = text(said["says"])
+    return page(f"### {label}", f"*{text(said['where'])}.* {words[:1].upper()}{words[1:]}", _verdicts(ledger, said))
+
+
+def _verdicts(ledger: Ledger, said: Mapping[str, Any]) -> str:
+    claims = ledger["claims"]
+    badges = [
+        f"**{verdict(claims[one])}**: {claim_link(one, '../claims/')}" for one in said["claims"] if one in claims
+    ]
+    if badges:
+        return " · ".join(badges)
+    return f"**Not checked**: {text(said['reason'])}" if said["reason"] else "**Gap**: no claim, and no reason given."
