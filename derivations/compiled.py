@@ -26,8 +26,10 @@ def _mpmath_callable(expr: Expr, args: tuple[Symbol, ...]) -> Callable[..., Any]
     return lambdify(args, expr, modules="mpmath", cse=True)
 
 
-def function(expr: Expr, args: Sequence[Symbol], *, backend: str = "numpy", dps: int = 30) -> Callable[..., Any]:
-    """The callable args -> expr; backend "numpy" (arrays), "mpmath" (dps digits) or "arb" (balls, dps digits).
+def function(
+    expr: Expr, args: Sequence[Symbol], *, backend: str = "numpy", dps: int = 30
+) -> Callable[..., Any]:
+    """The callable args -> expr; backend "numpy" (arrays), "mpmath" or "arb" (balls), both at dps digits.
 
     >>> from sympy import symbols
     >>> x, y = symbols("x y")
@@ -52,7 +54,9 @@ def _on_arrays(compiled: Callable[..., Any]) -> Callable[..., np.ndarray]:
         arrays = [np.asarray(value, dtype=complex if np.iscomplexobj(value) else float) for value in values]
         with np.errstate(all="ignore"):
             result = np.asarray(compiled(*arrays))
-        return np.array(np.broadcast_to(result, np.broadcast_shapes(result.shape, *(a.shape for a in arrays))))
+        return np.array(
+            np.broadcast_to(result, np.broadcast_shapes(result.shape, *(a.shape for a in arrays)))
+        )
 
     return call
 
@@ -66,7 +70,7 @@ def _at_precision(compiled: Callable[..., Any], dps: int) -> Callable[..., Any]:
 
 
 def bind(expr: Expr, values: Mapping[Symbol | str, Any]) -> dict[Symbol, Any]:
-    """The values of the free symbols of expr, looked up by symbol or by name; ValueError names a missing one."""
+    """The values of the free symbols, looked up by symbol or by name; ValueError names a missing one."""
     bound = {}
     for symbol in sorted(expr.free_symbols, key=str):
         key = symbol if symbol in values else str(symbol)

@@ -1,22 +1,35 @@
 """Decision procedures: identities, signs and strict inequalities, with proofs, witnesses and honest doubt.
 
 `zero` answers "proved" only through an exact reduction and "refuted" only with a point of certified non-zero
-value; whatever remains is "undecided".  Identities are decided at points of general position (denominators and
-bases of powers different from 0).
+value; whatever remains is "undecided".  Identities are decided at points of general position: denominators
+and bases of powers differ from 0.
 """
 
 from __future__ import annotations
 
 import sympy
-from sympy import Eq, Expr, Float, S, expand, expand_log, powsimp, sympify
+from sympy import Eq, Expr, Float, IndexedBase, S, Symbol, expand, expand_log, powsimp, sympify
+from sympy.concrete.expr_with_limits import ExprWithLimits
 
 from derivations.decision import Decision, Outcome, Step, all_of, step
 from derivations.enclosures import enclosed
+from derivations.generic import free_values, separated
 from derivations.ring import numerator
 from derivations.signs import nonnegative, positive
-from derivations.witness import as_text, free_functions, nonzero_at, points
+from derivations.witness import as_text, nonzero_at, points
 
-__all__ = ["Decision", "Outcome", "Step", "all_of", "enclosed", "equal", "nonnegative", "positive", "step", "zero"]
+__all__ = [
+    "Decision",
+    "Outcome",
+    "Step",
+    "all_of",
+    "enclosed",
+    "equal",
+    "nonnegative",
+    "positive",
+    "step",
+    "zero",
+]
 
 ATTEMPTS = 12
 
@@ -36,7 +49,7 @@ def zero(expr: Expr, *, positive_powers: bool = True) -> Decision:
     exact = exact_expression(expr)
     if exact == 0:
         return Decision("proved", "zero as written")
-    for reduce in (_in_atoms, _by_powers):
+    for reduce in (_in_atoms, _by_powers, _algebraic_number):
         how = reduce(exact, positive_powers)
         if how is not None:
             return Decision("proved", how)
@@ -62,9 +75,14 @@ def exact_expression(expr: Expr) -> Expr:
         raise ValueError(f"expr: {type(exact).__name__} given, allowed: a scalar expression")
     if exact.has(Float):
         raise ValueError(f"expr: {exact} contains a floating-point number, allowed: exact expressions")
-    if exact.has(S.NaN, S.ComplexInfinity, S.Infinity, S.NegativeInfinity):
+    if _without_limits(exact).has(S.NaN, S.ComplexInfinity, S.Infinity, S.NegativeInfinity):
         raise ValueError(f"expr: {exact} contains NaN or an infinity, allowed: finite expressions")
     return exact
+
+
+def _without_limits(expr: Expr) -> Expr:
+    """Infinite limits of sums and integrals are fine: these are opaque."""
+    return expr.xreplace({node: node.function for node in expr.atoms(ExprWithLimits)})
 
 
 def _in_atoms(expr: Expr, positive_powers: bool) -> str | None:
@@ -83,13 +101,24 @@ def _by_powers(expr: Expr, positive_powers: bool) -> str | None:
     return None
 
 
+def _algebraic_number(expr: Expr, positive_powers: bool) -> str | None:
+    if not (expr.is_number and expr.is_algebraic):
+        return None
+    x = Symbol("x")
+    return "its minimal polynomial is x" if sympy.minimal_polynomial(expr, x) == x else None
+
+
 def _witness(expr: Expr) -> Decision:
-    functions = free_functions(expr)
+    functions = free_values(expr)
     plain = expr.xreplace(functions)
     back = {dummy: f for f, dummy in functions.items()}
-    for point in points(plain.free_symbols, ATTEMPTS):
-        found = nonzero_at(plain, point)
-        if found is not None:
+    labels = {node.label for node in expr.atoms(IndexedBase)}
+    symbols = {
+        s for e in (plain, *functions) for s in e.free_symbols if s.is_Symbol and s not in labels
+    } | set(back)
+    for point in points(symbols, ATTEMPTS):
+        found = nonzero_at(plain, {s: v for s, v in point.items() if s in plain.free_symbols})
+        if found is not None and separated(functions, point):
             named = {back.get(symbol, symbol): value for symbol, value in point.items()}
             return Decision("refuted", found[1], as_text(named, value=found[0]))
     return Decision("undecided", "neither a reduction to zero nor a point with certified non-zero value")

@@ -19,8 +19,8 @@ BOX_LIMIT = 20000
 def enclosed(expr: Expr, box: Box, relation: str) -> Decision:
     """Decide expr > 0, expr < 0 or expr != 0 on a closed box of exact bounds.
 
-    Proved when every sub-box is enclosed on the right side, refuted at a sub-box centre that is certainly on the
-    wrong side, else undecided (equality cases always are).
+    Proved when every sub-box is enclosed on the right side, refuted at a sub-box centre that is certainly on
+    the wrong side, else undecided (equality cases always are).
 
     >>> from sympy import exp, symbols
     >>> x = symbols("x", real=True)
@@ -44,7 +44,9 @@ def enclosed(expr: Expr, box: Box, relation: str) -> Decision:
         centre = {s: (low + high) / 2 for s, (low, high) in current.items()}
         value = _value(exact, centre)
         if value is not None and fails(value):
-            return Decision("refuted", "ball arithmetic at a point of the box", as_text(centre, value=short(value)))
+            return Decision(
+                "refuted", "ball arithmetic at a point of the box", as_text(centre, value=short(value))
+            )
         widest = max(current, key=lambda s: current[s][1] - current[s][0], default=None)
         if widest is None or current[widest][0] == current[widest][1]:
             return Decision("undecided", "the value at a point cannot be separated from 0")

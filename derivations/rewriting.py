@@ -53,7 +53,7 @@ def rule(lhs: Matrix, rhs: Matrix | Scalar) -> Rule:
     left = expression(lhs)
     if len(left.terms) != 1 or not left.terms[0][1]:
         raise ValueError(f"lhs: {left} given, allowed: a single non-empty word")
-    (coefficient, word), = left.terms
+    ((coefficient, word),) = left.terms
     if isinstance(rhs, (Letter, Expression)):
         right = expression(rhs)
     else:
@@ -142,13 +142,13 @@ def _reduce_trace(formula: Trace, rules: Sequence[Rule]) -> Trace:
 
 
 def _class_of(word: Word, reorderings: Sequence[Rule]) -> list[Word]:
-    """The canonical cyclic words that reorderings reach from a canonical cyclic word, in order of discovery."""
+    """The canonical cyclic words that reorderings reach from a canonical cyclic word."""
     members, known = [word], {word}
     for member in members:
         for i in range(len(member)):
             turned = member[i:] + member[:i]
             for match in _matches(turned, reorderings):
-                (_, new), = _rewrite(turned, *match)
+                ((_, new),) = _rewrite(turned, *match)
                 if (new := canonical(new)) not in known:
                     known.add(new)
                     members.append(new)

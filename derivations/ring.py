@@ -1,7 +1,7 @@
-"""Rational functions in atoms: the normal form in which identities of powers, exponentials and logarithms cancel.
+"""Rational functions in atoms: the normal form in which identities of powers and exponentials cancel.
 
-Every power b^e with a symbolic or fractional exponent, every exponential and every function becomes a monomial in
-atoms.  Exponents of one base are written over a rational basis that begins with 1, so that x^q and x^(2 q),
+Every power b^e with a symbolic or fractional exponent, every exponential and every function becomes a
+monomial in atoms.  Exponents of one base are written over a rational basis that begins with 1, so that x^q and x^(2 q),
 or a^(2/q) and a^(1-2/q), share atoms.  Roots and absolute values keep their algebraic relation.
 Treating atoms as independent is sound for proving zero; a non-zero result proves nothing.
 """
@@ -38,7 +38,9 @@ def _exponents(expr: Expr) -> dict[Expr, list[Expr]]:
     """The exponents of every base that occurs, at any depth."""
     found: dict[Expr, list[Expr]] = {}
     for node in sympy.preorder_traversal(expr):
-        if (isinstance(node, sympy.exp) or getattr(node, "is_Pow", False)) and not node.as_base_exp()[1].is_Integer:
+        if (isinstance(node, sympy.exp) or getattr(node, "is_Pow", False)) and not node.as_base_exp()[
+            1
+        ].is_Integer:
             for base, exponent in number_factors(*node.as_base_exp()):
                 found.setdefault(base, []).append(exponent)
     return found
@@ -104,5 +106,7 @@ def _remainder(polynomial: Expr, atom: Symbol, degree: int, image: Expr) -> Expr
     top, bottom = fraction(together(image))
     terms = [(power, c) for (power,), c in Poly(polynomial, atom).terms()]
     highest = max(power // degree for power, _ in terms)
-    parts = [c * atom ** (k % degree) * top ** (k // degree) * bottom ** (highest - k // degree) for k, c in terms]
+    parts = [
+        c * atom ** (k % degree) * top ** (k // degree) * bottom ** (highest - k // degree) for k, c in terms
+    ]
     return sympy.Add(*parts)

@@ -1,8 +1,8 @@
-"""Certificates for signs: sums of squares, factors, Sturm sequences, discriminants; witnesses of violation."""
+"""Certificates for signs: squares, factors, Sturm sequences, discriminants; witnesses of violation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import sympy
@@ -10,10 +10,11 @@ from sympy import Dummy, Expr, Poly, S, Symbol, expand, factor_list, fraction, s
 
 from derivations.decision import Decision
 from derivations.ring import numerator
-from derivations.witness import as_text, points, short, value_at
+from derivations.witness import allowed, as_text, points, short, value_at
 
 ATTEMPTS = 40
 DEPTH = 3
+MANY_SYMBOLS = 6  # beyond this the search over discriminants is hopeless; offer squares instead
 
 
 def nonnegative(expr: Expr, *, squares: Sequence[tuple[Expr, Expr]] = ()) -> Decision:
@@ -47,11 +48,22 @@ def _decide(expr: Expr, *, strict: bool, squares: tuple[tuple[Expr, Expr], ...] 
         how = _certificate(expr, strict, DEPTH)
     if how is not None:
         return Decision("proved", how)
-    for point in points(expr.free_symbols, ATTEMPTS):
+    for point in _sample(expr):
         violation = _violated(expr, point, strict)
         if violation is not None:
-            return Decision("refuted", "a rational point where the inequality fails", as_text(point, value=violation))
+            return Decision(
+                "refuted", "a rational point where the inequality fails", as_text(point, value=violation)
+            )
     return Decision("undecided", "no certificate and no violation found")
+
+
+def _sample(expr: Expr) -> Iterator[dict[Symbol, Expr]]:
+    """General points, then points where all symbols agree, the usual place of equality."""
+    symbols = expr.free_symbols
+    yield from points(symbols, ATTEMPTS)
+    for number in (S.One, S(2), S.Half, S.Zero, -S.One):
+        if all(allowed(number, s) for s in symbols):
+            yield dict.fromkeys(symbols, number)
 
 
 def _sum_of_squares(expr: Expr, squares: Sequence[tuple[Expr, Expr]]) -> str | None:
@@ -104,11 +116,19 @@ def _sign(expr: Expr, strict: bool) -> int:
 
 
 def _with_symbols(expr: Expr) -> Expr:
-    """Transcendental generators as real symbols of the same known sign, integers d >= 1 as 1 + nonnegative."""
-    generators = [g for g in Poly(expr).gens if not g.is_Symbol] if expr.free_symbols else []
-    names = {g: Dummy(f"g{k}", real=True, positive=g.is_positive) for k, g in enumerate(generators) if g.is_real}
-    counts = [s for s in expr.free_symbols if s.is_integer and s.is_positive]
-    return expr.xreplace(names).xreplace({s: 1 + Dummy(str(s), integer=True, nonnegative=True) for s in counts})
+    """Transcendental generators as real symbols of the same sign, integers d >= 1 as 1 + nonnegative."""
+    if not expr.free_symbols:
+        return expr
+    polynomial = Poly(expr)
+    return polynomial.as_expr(*[_plain(g, k) for k, g in enumerate(polynomial.gens)])
+
+
+def _plain(generator: Expr, number: int) -> Expr:
+    if generator.is_Symbol and generator.is_integer and generator.is_positive:
+        return 1 + Dummy(str(generator), integer=True, nonnegative=True)
+    if generator.is_Symbol or not generator.is_real:
+        return generator
+    return Dummy(f"g{number}", real=True, positive=generator.is_positive)
 
 
 def _polynomial_certificate(polynomial: Expr, strict: bool, depth: int) -> str | None:
@@ -137,7 +157,7 @@ def _factor_certificate(polynomial: Expr, strict: bool, depth: int) -> str | Non
     symbols = sorted(polynomial.free_symbols, key=str)
     if len(symbols) == 1:
         return _sturm(Poly(polynomial, *symbols), symbols[0], strict)
-    if depth > 0:
+    if depth > 0 and len(symbols) <= MANY_SYMBOLS:
         for x in symbols:
             if x.is_real and (how := _discriminant(Poly(polynomial, x), strict, depth)) is not None:
                 return how
@@ -164,4 +184,6 @@ def _discriminant(quadratic: Poly, strict: bool, depth: int) -> str | None:
     a, b, c = quadratic.all_coeffs()
     leading = _certificate(a, True, depth - 1)
     rest = _certificate(expand(4 * a * c - b**2), strict, depth - 1) if leading else None
-    return f"quadratic in {quadratic.gen}: leading coefficient and -discriminant have the sign" if rest else None
+    return (
+        f"quadratic in {quadratic.gen}: leading coefficient and -discriminant have the sign" if rest else None
+    )

@@ -1,4 +1,4 @@
-"""Whether a matrix word expression vanishes: normal form for the proof, exact integer matrices for the witness."""
+"""Whether a matrix word expression vanishes: normal form for the proof, exact matrices for the witness."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ATTEMPTS = 6
 def vanishes(formula: Matrix | Trace, rules: Sequence[Rule] = (), model: Model | None = None) -> Decision:
     """Decide formula = 0 for all matrices that satisfy the rules.
 
-    Proved when the normal form is empty; refuted with exact matrices where the value is not zero (with rules the
-    model supplies matrices, which are checked against the rules); otherwise undecided.
+    Proved when the normal form is empty; refuted with exact matrices where the value is not zero; otherwise
+    undecided.  With rules the model supplies the matrices, which are checked against the rules.
 
     >>> a, b = Letter("A", "n", "n"), Letter("B", "n", "n")
     >>> vanishes(a * b - b * a).outcome, vanishes((a * b).T - b.T * a.T).outcome
@@ -38,10 +38,16 @@ def vanishes(formula: Matrix | Trace, rules: Sequence[Rule] = (), model: Model |
         how = f"normal form of matrix words under {len(rules)} rules is 0" if rules else "equal words cancel"
         return Decision("proved", f"{how}, for all sizes")
     if rules and model is None:
-        return Decision("undecided", f"the normal form keeps {len(left)} words and no model of the rules is given")
+        return Decision(
+            "undecided", f"the normal form keeps {len(left)} words and no model of the rules is given"
+        )
     generator = random.Random(0)
     for attempt in range(ATTEMPTS):
-        values = _free_values(whole, generator, attempt) if model is None else _model_values(whole, rules, model, generator)
+        values = (
+            _free_values(whole, generator, attempt)
+            if model is None
+            else _model_values(whole, rules, model, generator)
+        )
         witness = _witness(whole, values, attempt)
         if witness is not None:
             return Decision("refuted", "exact matrices with a value that is not zero", witness)
@@ -57,7 +63,9 @@ def _free_values(formula: Expression | Trace, generator: random.Random, attempt:
     values: dict[Any, Any] = dict(numbers)
     for letter in used:
         shape = tuple(int(size.subs(numbers)) for size in letter.shape)
-        entries = np.array([[generator.randint(-3, 3) for _ in range(shape[1])] for _ in range(shape[0])], dtype=object)
+        entries = np.array(
+            [[generator.randint(-3, 3) for _ in range(shape[1])] for _ in range(shape[0])], dtype=object
+        )
         values[letter] = entries + entries.T if letter.symmetric else entries
     return values
 
@@ -69,7 +77,9 @@ def _size_symbols(formula: Expression | Trace, used: Sequence[Letter]) -> list[S
     return sorted(set().union(*(size.free_symbols for size in shapes)), key=str)
 
 
-def _model_values(formula: Expression | Trace, rules: Sequence[Rule], model: Model, generator: random.Random) -> dict[Any, Any]:
+def _model_values(
+    formula: Expression | Trace, rules: Sequence[Rule], model: Model, generator: random.Random
+) -> dict[Any, Any]:
     values: dict[Any, Any] = {}
     for key, value in model(generator).items():
         values[key] = _exact(value) if isinstance(key, Letter) else sympify(value)

@@ -7,23 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import mpmath
-from sympy import Derivative, Dummy, Expr, Indexed, Rational, Symbol
-from sympy.core.function import AppliedUndef
+from sympy import Expr, Rational, Symbol
 
 from derivations.balls import NotEnclosable, ball
 from derivations.compiled import function
 
 DIGITS = 50
-_FIRST = [Rational(*pair) for pair in ((2, 1), (3, 1), (3, 2), (5, 2), (7, 3), (5, 1), (4, 3), (9, 4), (7, 1), (11, 5))]
+_FIRST = [Rational(text) for text in ("2", "3", "3/2", "5/2", "7/3", "5", "4/3", "9/4", "7", "11/5")]
 
 
-def _allowed(value: Expr, symbol: Symbol) -> bool:
+def allowed(value: Expr, symbol: Symbol) -> bool:
+    """Whether a number satisfies the assumptions of a symbol."""
     return all(getattr(value, f"is_{fact}") == truth for fact, truth in symbol.assumptions0.items())
 
 
-def _draw(symbol: Symbol, round_: int, generator: random.Random) -> Expr:
+def _draw(symbol: Symbol, early: bool, generator: random.Random) -> Expr | None:
+    """A rational number that satisfies the assumptions of the symbol, or None."""
     for attempt in range(200):
-        if round_ < 2 and attempt < len(_FIRST):
+        if early and attempt < len(_FIRST):
             value = generator.choice(_FIRST)
         else:
             value = Rational(generator.randint(1, 30 + attempt), generator.randint(1, 12))
@@ -31,31 +32,23 @@ def _draw(symbol: Symbol, round_: int, generator: random.Random) -> Expr:
             value = Rational(round(value))
         if not symbol.is_nonnegative and (symbol.is_nonpositive or generator.random() < 0.5):
             value = -value
-        if _allowed(value, symbol):
+        if allowed(value, symbol):
             return value
-    raise ValueError(f"{symbol}: no rational value found that satisfies its assumptions")
+    return None
 
 
 def points(symbols: Iterable[Symbol], count: int, seed: int = 0) -> Iterator[dict[Symbol, Expr]]:
-    """Rational points, reproducible; small values first, all values of a point different when possible."""
+    """Reproducible rational points, values different when possible; none if no value is allowed."""
     generator, ordered = random.Random(seed), sorted(symbols, key=lambda s: (str(s), s.sort_key()))
-    for round_ in range(count):
+    for number in range(count):
         point: dict[Symbol, Expr] = {}
         for symbol in ordered:
-            tries = (_draw(symbol, round_, generator) for _ in range(20))
-            point[symbol] = next((v for v in tries if v not in point.values()), _draw(symbol, round_, generator))
+            tries = [_draw(symbol, number < 2, generator) for _ in range(6)]
+            value = next((v for v in tries if v not in point.values()), tries[0])
+            if value is None:
+                return
+            point[symbol] = value
         yield point
-
-
-def free_functions(expr: Expr) -> dict[Expr, Dummy]:
-    """Undefined functions, their derivatives and indexed entries, each with a real number to stand for it.
-
-    At a point of general position these values are independent: some smooth function takes all of them.
-    """
-    found = expr.atoms(AppliedUndef, Derivative, Indexed)
-    outer = [f for f in found if not isinstance(f, Derivative) or isinstance(f.expr, AppliedUndef)]
-    ordered = sorted(outer, key=lambda f: (-f.count_ops(), str(f)))
-    return {f: Dummy(f"value_{k}", real=True, positive=f.is_positive) for k, f in enumerate(ordered)}
 
 
 def value_at(expr: Expr, point: Mapping[Symbol, Expr]) -> Any:
@@ -81,9 +74,9 @@ def nonzero_at(expr: Expr, point: Mapping[Symbol, Expr]) -> tuple[str, str] | No
 def _nonzero_mpmath(expr: Expr, point: Mapping[Symbol, Expr]) -> tuple[str, str] | None:
     try:
         low, high = (_mpmath_value(expr, point, digits) for digits in (DIGITS, 2 * DIGITS))
-    except Exception:  # noqa: BLE001  unsupported functions fail in many ways; all of them mean "no value"
+    except Exception:  # unsupported functions fail in many ways; all of them mean "no value"
         return None
-    if not mpmath.isfinite(high) or abs(high) < mpmath.mpf(10) ** -20 or abs(high - low) > abs(high) * mpmath.mpf(10) ** -30:
+    if not mpmath.isfinite(high) or abs(high) < 1e-20 or abs(high - low) > 1e-30 * abs(high):
         return None
     return mpmath.nstr(high, 12), f"mpmath at {DIGITS} and {2 * DIGITS} digits"
 

@@ -1,8 +1,7 @@
 """Typed matrix words: sums of products of matrix letters and their transposes, with symbolic sizes.
 
 The free algebra with transposition.  Every `Expression` is kept in normal form (like words collected, terms
-sorted), so `==` is equality in the free algebra, that is equality for all matrices of all sizes.  A `Trace` keeps
-the least word among all cyclic rotations of a word and of its transpose.
+sorted), so `==` is equality in the free algebra, for all matrices of all sizes.  A `Trace` keeps the least word among all cyclic rotations of a word and of its transpose.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from sympy import Expr, Float, Integer, S, Symbol, expand, sympify
 
 Factor: TypeAlias = tuple["Letter", bool]  # (letter, transposed)
 Word: TypeAlias = tuple[Factor, ...]
-Scalar: TypeAlias = Union[int, ExactNumber, Expr]
+Scalar: TypeAlias = int | ExactNumber | Expr
 Matrix: TypeAlias = Union["Letter", "Expression"]
 
 
@@ -107,7 +106,9 @@ class Letter:
         object.__setattr__(self, "rows", _size(self.rows))
         object.__setattr__(self, "cols", _size(self.cols))
         if self.symmetric and self.rows != self.cols:
-            raise ValueError(f"{self.name}: a symmetric letter of shape {_shape(self)} given, allowed: square")
+            raise ValueError(
+                f"{self.name}: a symmetric letter of shape {_shape(self)} given, allowed: square"
+            )
 
     @property
     def shape(self) -> tuple[Expr, Expr]:
