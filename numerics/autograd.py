@@ -22,7 +22,12 @@ def hessian(net: DeepLinear, problem: Problem) -> Tensor:
     """Return the second derivative of the loss, (*S, P, P), in the order of flatten."""
 
     def at(flat: Tensor, teacher: Tensor) -> Tensor:
-        return jacrev(grad(lambda v: Problem(teacher, problem.covariance).loss(_net(v, net))))(flat)
+        its = Problem(teacher, problem.covariance)
+
+        def loss(v: Tensor) -> Tensor:
+            return its.loss(_net(v, net))
+
+        return jacrev(grad(loss))(flat)
 
     return _rowwise(at, net, problem.teacher)
 

@@ -67,7 +67,8 @@ def factor(net: DeepLinear, root: Tensor | None = None) -> Tensor:
     blocks = []
     for a, b in zip(net.lefts(), net.rights(), strict=True):
         right = (b if root is None else b @ root).mT
-        blocks.append(torch.einsum("...jl,...ik->...jilk", right, a).flatten(-4, -3).flatten(-2))
+        outer = right[..., :, None, :, None] * a[..., None, :, None, :]
+        blocks.append(outer.flatten(-4, -3).flatten(-2))
     return torch.cat(blocks, dim=-1)
 
 

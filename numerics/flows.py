@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from numerics import curvature
+from numerics._descent import fused_descent
 from numerics._dop853 import Diverged, Solution, solve
 from numerics.networks import DeepLinear, flatten, unflatten
 from numerics.problems import Problem
-from numerics.rules import Rule
+from numerics.rules import GradientDescent, Rule
 
 __all__ = ["Diverged", "Trajectory", "flow", "heavy_ball", "integrate"]
 
@@ -66,6 +67,11 @@ def flow(
     def rhs(_: Tensor, y: Tensor) -> Tensor:
         return flatten(rule.velocity(DeepLinear(unflatten(y, net.widths)), problem))
 
+    if isinstance(rule, GradientDescent) and net.device.type == "cpu" and len(net.batch) <= 1:
+        problem.error(net)
+        return _follow(
+            net, flatten(net.weights), fused_descent(net.widths, problem, rule.eta), times, tolerance
+        )
     return _follow(net, flatten(net.weights), rhs, times, tolerance)
 
 

@@ -8,6 +8,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from numerics import curvature, device, flows, initialisations, problems, rules
+from numerics._descent import fused_descent
 from numerics.initialisations import normal
 from numerics.networks import DeepLinear, flatten, unflatten
 
@@ -144,3 +145,25 @@ def test_weights_returned_satisfy_the_equation(net, problem):
     difference = (flatten(path.net(3).weights) - flatten(path.net(1).weights)) / (2 * step)
     velocity = -flatten(curvature.gradient(path.net(2), problem))
     assert float((difference - velocity).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("widths", [(3, 2), (3, 4, 2), (3, 4, 3, 2)])
+@pytest.mark.parametrize("seeds", [None, 3])
+@pytest.mark.parametrize("whitened", [True, False])
+def test_fused_descent_is_gradient_descent(widths, seeds, whitened):
+    g = device.generator(5)
+    net = initialisations.gaussian(widths, g, seeds=seeds)
+    covariance = None if whitened else problems.covariance(3, g)
+    problem = problems.Problem(normal((2, 3), g, seeds), covariance)
+    expected = flatten(rules.GradientDescent(eta=1.5).velocity(net, problem))
+    flat = flatten(net.weights)
+    found = fused_descent(widths, problem, 1.5)(flat.new_zeros(()), flat)
+    assert float((found - expected).abs().max()) < 1e-14 * float(expected.abs().max()) * 10
+
+
+def test_problems_that_do_not_fit_the_network_are_refused(net):
+    with pytest.raises(ValueError, match=r"teacher: shape \(3, 3\) given"):
+        flows.flow(net, problems.Problem(torch.eye(3).double()), rules.GradientDescent(), TIMES)
+    batched = problems.Problem(torch.zeros((2, 2, 3), dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"teacher: batch \(2,\) given"):
+        flows.flow(net, batched, rules.GradientDescent(), TIMES)
