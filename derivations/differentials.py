@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import overload
 
 from sympy import Expr, S
 
@@ -20,6 +21,14 @@ from derivations.word_algebra import (
     transposed,
     word_shape,
 )
+
+
+@overload
+def differential(formula: Trace, changes: Mapping[Letter, Matrix]) -> Trace: ...
+
+
+@overload
+def differential(formula: Matrix, changes: Mapping[Letter, Matrix]) -> Expression: ...
 
 
 def differential(formula: Matrix | Trace, changes: Mapping[Letter, Matrix]) -> Expression | Trace:
@@ -54,6 +63,14 @@ def gradient(formula: Trace, letter: Letter) -> Expression:
     if letter.symmetric:
         terms = [(c * S.Half, w) for c, word in terms for w in (word, transposed(word))]
     return collect(terms, *letter.shape)
+
+
+@overload
+def substitute(formula: Trace, replacements: Mapping[Letter, Matrix]) -> Trace: ...
+
+
+@overload
+def substitute(formula: Matrix, replacements: Mapping[Letter, Matrix]) -> Expression: ...
 
 
 def substitute(formula: Matrix | Trace, replacements: Mapping[Letter, Matrix]) -> Expression | Trace:

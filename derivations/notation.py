@@ -40,6 +40,20 @@ LAMBDA_X = Symbol("lambda_x", positive=True)
 J_I = Symbol("j_i", real=True)
 J_K = Symbol("j_k", real=True)
 NORM_J = Symbol("jnorm", positive=True)
+J_MIN = Symbol("j_min", positive=True)
+J_MAX = Symbol("j_max", positive=True)
+
+# The plane of a mode of two layers, start values, and two modes a and b side by side
+SIGMA_1 = Symbol("sigma_1", real=True)
+SIGMA_2 = Symbol("sigma_2", real=True)
+SIGMA_I0 = Symbol("sigma_i0", real=True)
+SIGMA_K0 = Symbol("sigma_k0", real=True)
+J_A = Symbol("j_a", real=True)
+J_B = Symbol("j_b", real=True)
+NORM_J_A = Symbol("jnorm_a", positive=True)
+NORM_J_B = Symbol("jnorm_b", positive=True)
+SIGMA_DELTA_A = Symbol("sigma_Deltaa", real=True)
+SIGMA_DELTA_B = Symbol("sigma_Deltab", real=True)
 
 # Left-hand sides
 SIGMA_DOT = Symbol("sigmadot", real=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 from sympy import Expr, S
 
@@ -61,6 +61,14 @@ def rule(lhs: Matrix, rhs: Matrix | Scalar) -> Rule:
     if right.shape != left.shape:
         raise ValueError(f"rhs: shape {right.shape} given, allowed: the shape {left.shape} of {left}")
     return Rule(word, right / coefficient)
+
+
+@overload
+def normal(formula: Trace, rules: Sequence[Rule] = ()) -> Trace: ...
+
+
+@overload
+def normal(formula: Matrix, rules: Sequence[Rule] = ()) -> Expression: ...
 
 
 def normal(formula: Matrix | Trace, rules: Sequence[Rule] = ()) -> Expression | Trace:

@@ -1,7 +1,7 @@
 """Rational functions in atoms: the normal form in which identities of powers and exponentials cancel.
 
-Every power b^e with a symbolic or fractional exponent, every exponential and every function becomes a
-monomial in atoms.  Exponents of one base are written over a rational basis that begins with 1, so that x^q and x^(2 q),
+Every power b^e with a symbolic or fractional exponent, every exponential and every function becomes a monomial
+in atoms.  Exponents of one base are written over a rational basis that begins with 1, so that x^q and x^(2 q),
 or a^(2/q) and a^(1-2/q), share atoms.  Roots and absolute values keep their algebraic relation.
 Treating atoms as independent is sound for proving zero; a non-zero result proves nothing.
 """

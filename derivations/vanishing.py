@@ -32,22 +32,21 @@ def vanishes(formula: Matrix | Trace, rules: Sequence[Rule] = (), model: Model |
     ('refuted', 'proved')
     """
     whole = formula if isinstance(formula, Trace) else expression(formula)
-    reduced = normal(whole, rules)
-    left = [(c, word) for c, word in reduced.terms if not zero(c).proved]
+    reduced: Expression | Trace = normal(whole, rules)
+    left = [word for c, word in reduced.terms if c.is_Rational or not zero(c).proved]
     if not left:
         how = f"normal form of matrix words under {len(rules)} rules is 0" if rules else "equal words cancel"
         return Decision("proved", f"{how}, for all sizes")
     if rules and model is None:
         return Decision(
-            "undecided", f"the normal form keeps {len(left)} words and no model of the rules is given"
+            "undecided", f"the normal form keeps {len(left)} words, no model of the rules is given"
         )
     generator = random.Random(0)
     for attempt in range(ATTEMPTS):
-        values = (
-            _free_values(whole, generator, attempt)
-            if model is None
-            else _model_values(whole, rules, model, generator)
-        )
+        if model is None:
+            values = _free_values(whole, generator, attempt)
+        else:
+            values = _model_values(whole, rules, model(generator))
         witness = _witness(whole, values, attempt)
         if witness is not None:
             return Decision("refuted", "exact matrices with a value that is not zero", witness)
@@ -78,15 +77,15 @@ def _size_symbols(formula: Expression | Trace, used: Sequence[Letter]) -> list[S
 
 
 def _model_values(
-    formula: Expression | Trace, rules: Sequence[Rule], model: Model, generator: random.Random
+    formula: Expression | Trace, rules: Sequence[Rule], given: Mapping[Any, Any]
 ) -> dict[Any, Any]:
-    values: dict[Any, Any] = {}
-    for key, value in model(generator).items():
-        values[key] = _exact(value) if isinstance(key, Letter) else sympify(value)
+    """The matrices of a model with the sizes they imply; ValueError unless they satisfy every rule."""
+    values = {key: _exact(v) if isinstance(key, Letter) else sympify(v) for key, v in given.items()}
     for letter, array in [(k, v) for k, v in values.items() if isinstance(k, Letter)]:
         for size, length in zip(letter.shape, array.shape, strict=True):
-            if values.setdefault(size, length) != length and not size.is_Integer:
-                raise ValueError(f"model: {letter} has shape {array.shape}, but {size} = {values[size]}")
+            expected = int(size) if size.is_Integer else values.setdefault(size, length)
+            if expected != length:
+                raise ValueError(f"model: {letter} has shape {array.shape}, but {size} = {expected}")
         if letter.symmetric and (array != array.T).any():
             raise ValueError(f"model: {letter} is not symmetric")
     for r in rules:
@@ -148,9 +147,9 @@ def _nonzero(value: np.ndarray) -> Any:
 
 def _witness(formula: Expression | Trace, values: dict[Any, Any], attempt: int) -> dict[str, str] | None:
     unbound = {s for c, _ in formula.terms for s in c.free_symbols if s not in values}
-    point = next(points(unbound, 1, seed=attempt))
-    entry = _nonzero(_value(formula, {**values, **point}))
-    if entry is None:
+    point = next(points(unbound, 1, seed=attempt), None)
+    entry = None if point is None else _nonzero(_value(formula, {**values, **point}))
+    if entry is None or point is None:
         return None
     shown = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in {**values, **point}.items()}
     return as_text({k: v for k, v in shown.items() if not getattr(k, "is_Integer", False)}, value=entry)
