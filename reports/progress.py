@@ -8,6 +8,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from reports.words import AMISS, OPEN
+
 
 class Event(Protocol):
     """What a run tells about one claim; ``done`` of ``total`` claims are finished."""
@@ -66,6 +68,7 @@ class Display:
         self._live.update(
             self._task, description=event.claim_id, family=event.family, completed=event.done, total=event.total
         )
-        if event.state == "finished":
+        notable = not self.console.is_terminal or event.verdict in (*AMISS, *OPEN)
+        if event.state == "finished" and notable:
             line = f"{event.done}/{event.total} {event.claim_id}: {event.verdict}, {event.seconds:.1f} s"
-            self.console.print(line, highlight=False, style="dim" if self.console.is_terminal else None)
+            self.console.print(line, highlight=False)

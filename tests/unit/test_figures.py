@@ -1,0 +1,136 @@
+"""Figures: the same byte for byte, legible on any ground, and faithful to what the ledger holds."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+
+from reports import figures
+from reports.default_figure import default
+from tests.unit.sample_ledger import curves, field, sample_ledger
+
+
+def drawn_default() -> dict[str, Any]:
+    found = default(sample_ledger()["claims"]["modes.fractional-rate"])
+    assert found is not None
+    return found
+
+
+ALL = {"curves": curves(), "field": field(), "default": drawn_default()}
+every_figure = pytest.mark.parametrize("figure", ALL.values(), ids=ALL.keys())
+
+
+@every_figure
+def test_drawing_twice_gives_the_same_bytes(figure: dict[str, Any]) -> None:
+    first = figures.svg(figure)
+    assert first == figures.svg(copy.deepcopy(figure))
+    assert "dc:date" not in first and not any(line.endswith(" ") for line in first.splitlines())
+
+
+@every_figure
+def test_the_ground_is_transparent_and_the_ink_grey(figure: dict[str, Any]) -> None:
+    drawing = figures.svg(figure)
+    assert "fill: #ffffff" not in drawing and "#000000" not in drawing
+    assert figures.INK in drawing
+
+
+def test_global_settings_are_left_alone() -> None:
+    before = dict(matplotlib.rcParams)
+    figures.svg(curves())
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_other_data_give_another_drawing(tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    assert not figures.is_current(curves(), path)
+    path.write_text(figures.svg(curves()))
+    assert figures.is_current(curves(), path)
+    changed = curves()
+    changed["panels"][0]["series"][0]["y"][3] += 0.1
+    assert not figures.is_current(changed, path)
+    assert figures.svg(changed) != path.read_text()
+
+
+def test_residual_and_bound_are_drawn_as_stored() -> None:
+    whole = figures.compose(curves())
+    strip = next(axes for axes in whole.findobj(matplotlib.axes.Axes) if "residual" in axes.get_ylabel())
+    heights = [float(line.get_ydata()[0]) for line in strip.lines if len(line.get_ydata()) == 2]
+    assert heights == [2e-13]
+    low, high = strip.get_ylim()
+    assert low < 1e-14 and high > 2e-13
+    dots = strip.lines[0].get_ydata()
+    assert np.all(np.asarray(dots) > 0) and len(dots) == 19
+
+
+def test_theory_and_simulation_share_a_colour_where_paired() -> None:
+    whole = figures.compose(curves())
+    main = next(axes for axes in whole.findobj(matplotlib.axes.Axes) if axes.get_title() == "learning curves")
+    colours = [line.get_color() for line in main.lines]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+
+
+def test_tex_that_cannot_be_drawn_is_shown_as_written() -> None:
+    strange = curves()
+    strange["panels"][0]["y_label"] = r"$\nosuchmacro{x}$"
+    assert figures.svg(strange) != figures.svg(curves())
+
+
+def test_gaps_and_zeros_do_not_break_a_drawing() -> None:
+    odd = curves()
+    odd["panels"][0]["series"][0]["y"][2] = None
+    odd["panels"][0]["residual"]["y"] = [0.0] * 24
+    odd["panels"][0]["residual_bound"] = None
+    odd["panels"][1]["series"][0]["y"][0] = 0.0
+    assert "<svg" in figures.svg(odd)
+
+
+def test_a_figure_without_panels_is_refused() -> None:
+    with pytest.raises(ValueError, match="no panels given, allowed: at least one"):
+        figures.svg({"caption": "", "panels": []})
+
+
+def test_default_figure_shows_error_over_bound() -> None:
+    panel = drawn_default()["panels"][0]
+    predicted, found = (one["y"] for one in panel["series"])
+    assert predicted == sorted(predicted)
+    errors = [abs(a - b) / 5e-14 for a, b in zip(found, predicted, strict=True)]
+    assert panel["residual"]["y"] == pytest.approx(errors, rel=1e-12) and panel["residual_bound"] == 1.0
+
+
+def test_default_figure_of_what_should_vanish_is_in_units_of_its_bound() -> None:
+    claim = sample_ledger()["claims"]["modes.balanced"]
+    claim["checks"]["full_network"]["sample"] = {"observed": [1e-15, -2e-15, 0.0], "predicted": [0.0] * 3,
+                                                 "bound": [4e-15] * 3}  # fmt: skip
+    found = default(claim)
+    assert found is not None
+    series = {one["label"]: one["y"] for one in found["panels"][0]["series"]}
+    assert sorted(series["found"]) == [-0.5, 0.0, 0.25]
+    assert "<svg" in figures.svg(found)
+
+
+def test_default_figure_of_a_limit_has_no_error_strip() -> None:
+    claim = {**sample_ledger()["claims"]["modes.balanced"], "relation": "<="}
+    found = default(claim)
+    assert found is not None and found["panels"][0]["residual"] is None
+    assert found["panels"][0]["series"][0]["label"] == "predicted limit"
+
+
+def test_no_numbers_no_figure() -> None:
+    claim = sample_ledger()["claims"]["modes.balanced"]
+    claim["checks"]["full_network"]["sample"] = {"observed": ["inf"] * 5, "predicted": [1.0] * 5, "bound": [1.0] * 5}
+    assert default(claim) is None
+
+
+def test_large_ranges_are_drawn_on_a_logarithmic_scale() -> None:
+    claim = sample_ledger()["claims"]["modes.balanced"]
+    values = [10.0**k for k in range(-3, 4)]
+    claim["checks"]["full_network"]["sample"] = {"observed": values, "predicted": values, "bound": [1e-9] * 7}
+    found = default(claim)
+    assert found is not None and found["panels"][0]["log_y"] == "symlog"
+    assert len(re.findall("<svg", figures.svg(found))) == 1
