@@ -18,6 +18,7 @@ from derivations.words import Expression, LayerSum, Letter, Trace
 
 A = Letter("A", N_D, N, latex="A_i")
 B = Letter("B", M, N_0, latex="B_i")
+WEIGHT = Letter("w", N, M, latex="w_i")
 UPDATE = Letter("dw", N, M, latex=r"\dot w_i")
 NULL = Letter("null", N, M, latex="o_i")
 DELTA = Letter("Delta", N_D, N_0, latex=r"\Delta")
