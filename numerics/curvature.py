@@ -152,7 +152,7 @@ def damped(net: DeepLinear, problem: Problem, epsilon: float) -> Direction:
 
 
 def _choice(net: DeepLinear, root: Tensor | None) -> Method:
-    if net.depth == 1 and root is None or net.depth == 2 and root is None:
+    if net.depth <= 2 and root is None:
         return "kronecker"
     size = net.widths[-1] * net.widths[0]
     if size > 100 and root is None and _precisely_balanced(net):
@@ -163,8 +163,8 @@ def _choice(net: DeepLinear, root: Tensor | None) -> Method:
 def _precisely_balanced(net: DeepLinear) -> bool:
     # the imbalance must be negligible beside the smallest eigenvalue that the shortcut would invert
     smallest = torch.linalg.svdvals(net.weights[0])[..., -1].square()
-    square = min(net.widths) >= max(net.widths[0], net.widths[-1])
-    return square and bool((net.imbalance() <= 1e-13 * smallest).all())
+    wide = min(net.widths) >= max(net.widths[0], net.widths[-1])
+    return wide and bool((net.imbalance() <= 1e-13 * smallest).all())
 
 
 def _factorised(net: DeepLinear, root: Tensor | None, method: str) -> None:

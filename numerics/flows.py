@@ -125,7 +125,8 @@ def _follow(
     def shaped(t: Tensor, y: Tensor) -> Tensor:
         return rhs(t, y.reshape(start.shape)).reshape(y.shape)
 
-    solution, error = _measured(shaped, start.reshape(-1, start.shape[-1]), grid, tolerance)
+    own = rhs if start.ndim == 2 else shaped
+    solution, error = _measured(own, start.reshape(-1, start.shape[-1]), grid, tolerance)
     values = solution.values.reshape(len(grid), *start.shape)[..., : net.parameters]
     return Trajectory(grid, unflatten(values, net.widths), error, solution.evaluations, solution.steps)
 

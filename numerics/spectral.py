@@ -88,8 +88,10 @@ def dense(kernel: Tensor, cutoff: float) -> DenseBasis:
 
 def from_factor(factor: Tensor, cutoff: float) -> DenseBasis:
     """Eigenvectors of M M^T from the singular values of M (*S, m, P), cut off relative to the largest."""
-    # M^T = Q R first: the small factor R^T has the same left singular vectors
-    u, s, _ = torch.linalg.svd(torch.linalg.qr(factor.mT, mode="r").R.mT, full_matrices=False)
+    if factor.shape[-1] > 4 * factor.shape[-2]:
+        # M^T = Q R: the small factor R^T has the same left singular vectors
+        factor = torch.linalg.qr(factor.mT, mode="r").R.mT
+    u, s, _ = torch.linalg.svd(factor, full_matrices=False)
     return DenseBasis(s.square(), u, s > cutoff * s[..., :1])
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from numerics import curvature, device, flows, initialisations, problems, rules
+from numerics import _dop853, curvature, device, flows, initialisations, problems, rules
 from numerics._descent import fused_descent
 from numerics.initialisations import normal
 from numerics.networks import DeepLinear, flatten, unflatten
@@ -167,3 +167,20 @@ def test_problems_that_do_not_fit_the_network_are_refused(net):
     batched = problems.Problem(torch.zeros((2, 2, 3), dtype=torch.float64))
     with pytest.raises(ValueError, match=r"teacher: batch \(2,\) given"):
         flows.flow(net, batched, rules.GradientDescent(), TIMES)
+
+
+def test_bookkeeping_in_torch_equals_bookkeeping_in_numpy():
+    """Off the CPU the integrator runs in torch: the same code with the other module."""
+    start = torch.tensor([[1.0, 0.0], [0.5, 2.0], [1.0, 1.0]], dtype=torch.float64)
+    times = torch.tensor([0.0, 0.3, 5.0], dtype=torch.float64)
+
+    def rhs(t, y):
+        return torch.stack([y[:, 1], (1 - y[:, 0] ** 2) * y[:, 1] - y[:, 0] + t.cos()], dim=-1)
+
+    tableau = _dop853._tableau(times.new_tensor)
+    found = _dop853._solve(torch, rhs, start, times, 1e-10, tableau)
+    expected = _dop853.solve(rhs, start, times, 1e-10)
+    assert found.steps == expected.steps > 20
+    assert float((found.values - expected.values).abs().max()) < 1e-12
+    with pytest.raises(flows.Diverged, match="system 1 cannot pass t = 0.5:"):
+        _dop853._solve(torch, lambda t, y: y * y, start[:, 1:], times, 1e-8, tableau)
