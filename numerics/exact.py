@@ -35,7 +35,7 @@ def integer_network(widths: Sequence[int], ranks: Sequence[int], generator: torc
 
 
 def rank(matrix: Tensor) -> int:
-    """Return the rank over the rationals of a matrix of integers (float64, below 2^50), by fraction-free elimination."""
+    """Return the exact rank of a matrix of integers (float64, below 2^50); ValueError for other entries."""
     if matrix.numel() == 0:
         return 0
     if not bool((matrix == matrix.round()).all()) or not float(matrix.abs().max()) < LARGEST:
