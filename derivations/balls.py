@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import flint
@@ -107,10 +108,21 @@ def _node(expr: Expr, values: Mapping[Symbol, acb], seen: dict[Expr, acb]) -> ac
         return product
     if expr.is_Pow:
         return inner[0] ** int(expr.exp) if expr.exp.is_Integer else _power(expr.base, inner[0], inner[1])
+    if isinstance(expr, (sympy.Max, sympy.Min)):
+        choose = arb.max if isinstance(expr, sympy.Max) else arb.min
+        return acb(reduce(choose, [_real(value, expr) for value in inner]))
+    if isinstance(expr, sympy.sign):
+        return acb(_real(inner[0], expr).sgn())
     known = _FUNCTIONS.get(expr.func)
     if known is not None and len(inner) == 1:
         return known(inner[0])
     raise NotEnclosable(f"expr: no ball arithmetic for {expr}")
+
+
+def _real(value: acb, expr: Expr) -> arb:
+    if value.imag != 0:
+        raise NotEnclosable(f"expr: {expr} of something that may not be real")
+    return value.real
 
 
 def _power(symbolic_base: Expr, base: acb, exponent: acb) -> acb:

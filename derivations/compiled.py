@@ -11,6 +11,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
+from scipy import special
 from sympy import Expr, Symbol, lambdify, sympify
 
 from derivations.balls import ball
@@ -18,7 +19,16 @@ from derivations.balls import ball
 
 @lru_cache(maxsize=4096)
 def _numpy_callable(expr: Expr, args: tuple[Symbol, ...]) -> Callable[..., Any]:
-    return lambdify(args, expr, modules=["scipy", "numpy"], cse=True)
+    return lambdify(args, expr, modules=[{"hyper": _hypergeometric}, "scipy", "numpy"], cse=True)
+
+
+def _hypergeometric(upper: Sequence[Any], lower: Sequence[Any], z: Any) -> Any:
+    """The generalised hypergeometric functions that SciPy has: 0F1, 1F1, 2F1."""
+    known = {(0, 1): special.hyp0f1, (1, 1): special.hyp1f1, (2, 1): special.hyp2f1}
+    shape = len(upper), len(lower)
+    if shape not in known:
+        raise ValueError(f"hyper: {shape[0]}F{shape[1]} given, allowed: 0F1, 1F1, 2F1")
+    return known[shape](*upper, *lower, z)
 
 
 @lru_cache(maxsize=1024)
@@ -54,6 +64,8 @@ def _on_arrays(compiled: Callable[..., Any]) -> Callable[..., np.ndarray]:
         arrays = [np.asarray(value, dtype=complex if np.iscomplexobj(value) else float) for value in values]
         with np.errstate(all="ignore"):
             result = np.asarray(compiled(*arrays))
+        if np.iscomplexobj(result) and not any(map(np.iscomplexobj, arrays)) and not result.imag.any():
+            result = result.real
         return np.array(
             np.broadcast_to(result, np.broadcast_shapes(result.shape, *(a.shape for a in arrays)))
         )

@@ -8,13 +8,13 @@ and bases of powers differ from 0.
 from __future__ import annotations
 
 import sympy
-from sympy import Eq, Expr, Float, IndexedBase, S, Symbol, expand, expand_log, powsimp, sympify
+from sympy import Eq, Expr, Float, IndexedBase, MatrixBase, S, Symbol, expand, expand_log, powsimp, sympify
 from sympy.concrete.expr_with_limits import ExprWithLimits
 
 from derivations.decision import Decision, Outcome, Step, all_of, step
 from derivations.enclosures import enclosed
 from derivations.generic import free_values, separated
-from derivations.ring import numerator
+from derivations.ring import VanishingDenominator, numerator
 from derivations.signs import nonnegative, positive
 from derivations.witness import as_text, nonzero_at, points
 
@@ -34,8 +34,8 @@ __all__ = [
 ATTEMPTS = 12
 
 
-def zero(expr: Expr, *, positive_powers: bool = True) -> Decision:
-    """Decide expr = 0 identically in its symbols, within their assumptions.
+def zero(expr: Expr | MatrixBase, *, positive_powers: bool = True) -> Decision:
+    """Decide expr = 0 identically in its symbols, within their assumptions; matrices entry by entry.
 
     positive_powers lets powers and logarithms of products split where SymPy knows the factors to be positive.
     ValueError for floats, NaN and infinities.
@@ -46,6 +46,8 @@ def zero(expr: Expr, *, positive_powers: bool = True) -> Decision:
     >>> zero(sympy.sqrt(x**2 + 1) - x).outcome
     'refuted'
     """
+    if isinstance(expr, MatrixBase):
+        return all_of(*(zero(entry, positive_powers=positive_powers) for entry in expr))
     exact = exact_expression(expr)
     if exact == 0:
         return Decision("proved", "zero as written")
@@ -88,13 +90,15 @@ def _without_limits(expr: Expr) -> Expr:
 def _in_atoms(expr: Expr, positive_powers: bool) -> str | None:
     try:
         reduced = numerator(expr, positive_powers=positive_powers)
-    except (sympy.PolynomialError, ValueError, ZeroDivisionError):
+    except (sympy.PolynomialError, VanishingDenominator):
         return None
     return "rational function in independent atoms: the numerator is 0" if reduced == 0 else None
 
 
 def _by_powers(expr: Expr, positive_powers: bool) -> str | None:
-    split = expand_log(expr) if positive_powers else expr
+    if not positive_powers:
+        return None
+    split = expand_log(expr)
     for candidate in (expand(split), powsimp(expand(split)), expand(powsimp(split))):
         if candidate == 0:
             return "expansion of powers and logarithms"
@@ -105,7 +109,10 @@ def _algebraic_number(expr: Expr, positive_powers: bool) -> str | None:
     if not (expr.is_number and expr.is_algebraic):
         return None
     x = Symbol("x")
-    return "its minimal polynomial is x" if sympy.minimal_polynomial(expr, x) == x else None
+    try:
+        return "its minimal polynomial is x" if sympy.minimal_polynomial(expr, x) == x else None
+    except (sympy.polys.polyerrors.NotAlgebraic, NotImplementedError):
+        return None
 
 
 def _witness(expr: Expr) -> Decision:

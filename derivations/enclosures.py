@@ -13,7 +13,7 @@ from derivations.decision import Decision
 from derivations.witness import as_text, short
 
 Box = Mapping[Symbol, tuple[Any, Any]]
-BOX_LIMIT = 20000
+BOX_LIMIT = 8000
 
 
 def enclosed(expr: Expr, box: Box, relation: str) -> Decision:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import lcm
 
 import sympy
-from sympy import Dummy, Expr, Matrix, Poly, S, Symbol, expand, factorint, fraction, together
+from sympy import Dummy, Expr, Matrix, Poly, S, Symbol, expand, factorrat, fraction, together
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ def number_factors(base: Expr, exponent: Expr) -> list[tuple[Expr, Expr]]:
     """Powers of rationals as powers of primes and -1; SymPy merges them again whenever it multiplies."""
     if not base.is_Rational:
         return [(base, exponent)]
-    return [(sympy.Integer(p), expand(n * exponent)) for p, n in factorint(base).items()]
+    return [(sympy.Integer(p), expand(n * exponent)) for p, n in factorrat(base).items()]
 
 
 def opaque(exponent: Expr, names: dict[Expr, Symbol]) -> Expr:

@@ -52,8 +52,8 @@ J_A = Symbol("j_a", real=True)
 J_B = Symbol("j_b", real=True)
 NORM_J_A = Symbol("jnorm_a", positive=True)
 NORM_J_B = Symbol("jnorm_b", positive=True)
-SIGMA_DELTA_A = Symbol("sigma_Deltaa", real=True)
-SIGMA_DELTA_B = Symbol("sigma_Deltab", real=True)
+SIGMA_DELTA_A = Symbol("sigma_Delta^a", real=True)
+SIGMA_DELTA_B = Symbol("sigma_Delta^b", real=True)
 
 # Left-hand sides
 SIGMA_DOT = Symbol("sigmadot", real=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sympy
-from sympy import Abs, Add, Expr, LambertW, Mul, S, Sum, expand, factor, factorint, log, sign, together
+from sympy import Abs, Add, Expr, LambertW, Mul, S, Sum, expand, factor, factorrat, log, sign, together
 
 _HYPERBOLIC = (sympy.sinh, sympy.cosh, sympy.tanh, sympy.coth, sympy.sech, sympy.csch)
 _TRIGONOMETRIC = (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc)
@@ -107,7 +107,7 @@ class _Pass:
         for f in Mul.make_args(base):
             inner, exponent = f.as_base_exp()
             if f.is_Rational:
-                parts += [(sympy.Integer(p), sympy.Integer(n)) for p, n in factorint(abs(f)).items()]
+                parts += [(sympy.Integer(p), sympy.Integer(n)) for p, n in factorrat(abs(f)).items()]
                 rest *= sign(f)
             elif inner.is_positive and exponent.is_real:
                 parts.append((inner, exponent))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import sympy
-from sympy import Basic, Expr
+from sympy import Basic, Expr, Symbol
 from sympy.printing.latex import LatexPrinter
 
 from derivations.word_algebra import Expression, Letter, Trace, Word
@@ -30,7 +30,7 @@ def latex(obj: Any) -> str:
 
     >>> w = Letter("w_i", "n", "m")
     >>> latex(w.T * w)
-    'w_i^{\\mathsf{T}} w_i'
+    'w_{i}^{\\mathsf{T}} w_{i}'
     >>> latex(sympy.Abs(sympy.Symbol("x", real=True)))
     '\\left\\lvert x \\right\\rvert'
     """
@@ -61,7 +61,7 @@ def _safe(text: str) -> str:
 
 
 def _letter(letter: Letter) -> str:
-    return letter.latex or letter.name
+    return letter.latex or latex(Symbol(letter.name))
 
 
 def _factor(letter: Letter, flipped: bool) -> str:

@@ -1,8 +1,8 @@
 """Rational functions in atoms: the normal form in which identities of powers and exponentials cancel.
 
-Every power b^e with a symbolic or fractional exponent, every exponential and every function becomes a monomial
-in atoms.  Exponents of one base are written over a rational basis that begins with 1, so that x^q and x^(2 q),
-or a^(2/q) and a^(1-2/q), share atoms.  Roots and absolute values keep their algebraic relation.
+Every power b^e with a symbolic or fractional exponent, every exponential and every function becomes a
+monomial in atoms.  Exponents of one base are written over a rational basis that begins with 1, so x^q and
+x^(2 q), or a^(2/q) and a^(1-2/q), share atoms.  Roots and absolute values keep their algebraic relation.
 Treating atoms as independent is sound for proving zero; a non-zero result proves nothing.
 """
 
@@ -17,10 +17,14 @@ from derivations.exponents import Basis, number_factors, opaque
 from derivations.powers import canonical_powers
 
 
+class VanishingDenominator(ValueError):  # noqa: N818
+    """A denominator is identically zero: the expression has no value anywhere."""
+
+
 def numerator(expr: Expr, *, positive_powers: bool = True) -> Expr:
     """The reduced numerator of expr in independent atoms; 0 proves expr = 0.
 
-    ValueError when the denominator vanishes identically.
+    VanishingDenominator (a ValueError) when the denominator vanishes identically.
 
     >>> x, q = sympy.symbols("x q", positive=True)
     >>> numerator(x ** (2 * q) - (x**q) ** 2 + x ** (1 - 2 / q) * x ** (2 / q) - x)
@@ -30,7 +34,7 @@ def numerator(expr: Expr, *, positive_powers: bool = True) -> Expr:
     tower = _Tower(_exponents(prepared))
     top, bottom = fraction(together(tower.encode(prepared)))
     if tower.reduce(bottom) == 0:
-        raise ValueError(f"expr: a denominator vanishes identically in {expr}")
+        raise VanishingDenominator(f"expr: a denominator vanishes identically in {expr}")
     return tower.reduce(top)
 
 

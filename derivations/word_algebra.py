@@ -1,7 +1,7 @@
 """Typed matrix words: sums of products of matrix letters and their transposes, with symbolic sizes.
 
 The free algebra with transposition.  Every `Expression` is kept in normal form (like words collected, terms
-sorted), so `==` is equality in the free algebra, for all matrices of all sizes.  A `Trace` keeps the least word
+sorted), so `==` is equality in the free algebra, for matrices of all sizes.  A `Trace` keeps the least word
 among all cyclic rotations of a word and of its transpose.
 """
 
