@@ -18,20 +18,22 @@ def default(claim: Claim) -> dict[str, Any] | None:
     panels = [_panel(spoken(name), check, claim["relation"]) for name, check in checks[:PANELS]]
     if not panels:
         return None
-    caption = (
-        "Samples of what was compared, over all cases, in the order of the predicted value: "
-        "predicted as a line, found in the simulation as dots."
-    )
-    if any(panel["residual"] for panel in panels):
-        caption += " Below, the size of each error against its bound."
+    caption = "Samples of what was compared, over all cases, in the order of the predicted value"
+    curves, strips = any(panel["series"] for panel in panels), any(panel["residual"] for panel in panels)
+    if curves:
+        caption += ": predicted as a line, found in the simulation as dots"
+        caption += ", and below the size of each error against its bound" if strips else ""
+    else:
+        caption += ", which is zero: the size of what was found against its bound, exact zeros at the lower edge"
+    caption += "."
     return {"caption": caption, "panels": panels}
 
 
-def _rows(check: Any) -> list[tuple[float, float, float]]:
-    """Finite (predicted, observed, bound) triples in the order of the predicted value."""
+def _rows(check: Any) -> list[tuple[float, ...]]:
+    """Finite rows (predicted, observed, bound, error) in the order of the predicted value."""
     sample = check.get("sample") or {}
-    rows = zip(*(sample.get(key, ()) for key in ("predicted", "observed", "bound")), strict=False)
-    numbers = [(float(p), float(o), float(b)) for p, o, b in rows]
+    rows = zip(*(sample.get(key, ()) for key in ("predicted", "observed", "bound", "error")), strict=False)
+    numbers = (tuple(float(value) for value in row) for row in rows)
     return sorted(row for row in numbers if all(map(math.isfinite, row)))
 
 
@@ -42,7 +44,7 @@ def _series(label: str, x: list[int], y: list[float], style: str) -> dict[str, A
 def _panel(title: str, check: Any, relation: str) -> dict[str, Any]:
     rows = _rows(check)
     x = list(range(1, len(rows) + 1))
-    predicted, observed, bounds = (list(column) for column in zip(*rows, strict=True))
+    predicted, observed, bounds, errors = (list(column) for column in zip(*rows, strict=True))
     panel: dict[str, Any] = {
         "title": title,
         "x_label": "sample",
@@ -55,13 +57,9 @@ def _panel(title: str, check: Any, relation: str) -> dict[str, Any]:
         "log_y": False,
         "equal_axes": False,
     }
-    if not any(predicted) and all(bound > 0 for bound in bounds) and _within(observed, bounds):
-        ratios = [value / bound for value, bound in zip(observed, bounds, strict=True)]
-        edges = [_series("bound", x, [edge] * len(x), "bound") for edge in (1.0, -1.0)]
-        edges[1]["label"] = ""
-        zero = _series("predicted: zero", x, [0.0] * len(x), "theory")
-        return {**panel, "y_label": "found, in units of its bound",
-                "series": [*edges, zero, _series("found", x, ratios, "simulation")]}
+    strip = _strip(x, errors, bounds)
+    if not any(predicted) and strip:
+        return {**panel, "series": [], **strip}
     limits = relation in _AT_MOST or relation in _AT_LEAST
     panel["series"] = [
         _series("predicted limit" if limits else "predicted", x, predicted, "theory"),
@@ -70,16 +68,15 @@ def _panel(title: str, check: Any, relation: str) -> dict[str, Any]:
     panel["log_y"] = "symlog" if _spread([*predicted, *observed]) > 1e3 else False
     if limits:
         return panel
-    errors = [abs(found - said) for said, found, _ in rows]
+    return {**panel, **strip}
+
+
+def _strip(x: list[int], errors: list[float], bounds: list[float]) -> dict[str, Any]:
+    """The sizes of the errors, in units of their bounds where these are not zero."""
     if all(bound > 0 for bound in bounds):
         scaled = [error / bound for error, bound in zip(errors, bounds, strict=True)]
-        return {**panel, "residual": _series("error / bound", x, scaled, "simulation"), "residual_bound": 1.0}
-    return {**panel, "residual": _series("error", x, errors, "simulation")}
-
-
-def _within(observed: list[float], bounds: list[float]) -> bool:
-    """Whether what should vanish stays near its bound; a gross violation needs a scale of its own."""
-    return all(abs(value) <= 30 * bound for value, bound in zip(observed, bounds, strict=True))
+        return {"residual": _series("error / bound", x, scaled, "simulation"), "residual_bound": 1.0}
+    return {"residual": _series("error", x, errors, "simulation")}
 
 
 def _spread(values: list[float]) -> float:

@@ -25,7 +25,9 @@ def proofs_block(claim: Claim) -> str:
     for name, proof in claim["proofs"].items():
         blocks += [f"### {_capital(spoken(name))}", _grade(proof)]
         for step in proof["steps"]:
-            blocks.append(_closed(_capital(text(step["text"]))) if step["text"] else "")
+            end = ":" if step["latex"] else "."
+            said = _capital(text(step["text"])).rstrip(".:")
+            blocks.append(said + end if said else "")
             blocks.append(fence(step["latex"]) if step["latex"] else "")
     return "\n\n".join(block for block in blocks if block)
 
@@ -134,10 +136,9 @@ def _long_formulas(claim: Claim) -> list[str]:
 def _mutants(score: Mapping[str, Any]) -> str:
     if not score.get("tried"):
         return ""
-    wrong = score["tried"] - score["equivalent"]
-    pool = f" of {score['pool']} possible" if score.get("pool", score["tried"]) > score["tried"] else ""
-    said = f"Automatic mutants: {score['tried']}{pool} were tried, {score['equivalent']} say the same as the formula, "
-    said += f"{score['killed']} of the other {wrong} were rejected."
+    pool = f" of {score['pool']}" if score.get("pool", score["tried"]) > score["tried"] else ""
+    said = f"Automatic mutants of the formula: {score['tried']}{pool} tried, {score['killed']} rejected"
+    said += f", {score['equivalent']} the same as the formula." if score["equivalent"] else "."
     if score["survivors"]:
         said += f" Not noticed: {'; '.join(text(name) for name in score['survivors'][:20])}."
     return said

@@ -21,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.mathtext import MathTextParser
+from matplotlib.ticker import LogLocator, NullLocator, SymmetricalLogLocator
 
 PALETTE = ("#2f8fd6", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0783c", "#8c6bd1")
 INK = "#7d8590"
@@ -65,16 +66,17 @@ def _values(numbers: Any) -> np.ndarray:
 
 
 def _colours(series: list[Mapping[str, Any]]) -> list[str]:
-    """A colour for each series; the k-th simulation shares that of the k-th theory where their numbers match."""
-    counts = {style: sum(one["style"] == style for one in series) for style in ("theory", "simulation")}
-    paired = counts["theory"] == counts["simulation"] > 1
+    """A colour for each series; the k-th simulation or marker shares that of the k-th theory where numbers match."""
     seen = {"theory": 0, "simulation": 0, "marker": 0}
+    counts = {style: sum(one["style"] == style for one in series) for style in seen}
+    paired = {style: counts[style] == counts["theory"] > 1 for style in seen}
     colours = []
     for one in series:
         if one["style"] not in seen:
             colours.append(INK)
             continue
-        shift = {"theory": 0, "simulation": 0 if paired else counts["theory"], "marker": 4}[one["style"]]
+        shift = {"theory": 0, "simulation": counts["theory"], "marker": 4}[one["style"]]
+        shift = 0 if paired[one["style"]] else shift
         colours.append(PALETTE[(seen[one["style"]] + shift) % len(PALETTE)])
         seen[one["style"]] += 1
     return colours
@@ -88,8 +90,10 @@ def _draw_series(axes: Axes, series: list[Mapping[str, Any]]) -> None:
         "reference": {"lw": 1.1, "ls": (0, (1, 2)), "zorder": 1},
         "marker": {"ls": "", "marker": "D", "ms": 6, "mew": 0.6, "mec": "#30363d", "zorder": 4},
     }
+    named: set[str] = set()
     for one, colour in zip(series, _colours(series), strict=True):
-        label = _label(one["label"]) or "_"
+        label = "_" if one["label"] in named or not one["label"] else _label(one["label"])
+        named.add(one["label"])
         axes.plot(_values(one["x"]), _values(one["y"]), color=colour, label=label, **looks[one["style"]])
 
 
@@ -122,6 +126,9 @@ def _scale(axes: Axes, panel: Mapping[str, Any]) -> None:
     if panel["log_y"] == "symlog":
         sizes = [size for one in panel["series"] for size in np.abs(_values(one["y"])) if size > 0]
         axes.set_yscale("symlog", linthresh=max(min(sizes), 1e-6 * max(sizes)))
+        locator = SymmetricalLogLocator(axes.yaxis.get_transform(), subs=[1.0])
+        locator.set_params(numticks=7)
+        axes.yaxis.set_major_locator(locator)
     elif panel["log_y"]:
         axes.set_yscale("log")
 
@@ -165,14 +172,19 @@ def _draw_residual(axes: Axes, panel: Mapping[str, Any]) -> None:
         axes.annotate("bound", (1, bound), xycoords=("axes fraction", "data"), xytext=(-2, 2),
                       textcoords="offset points", ha="right", va="bottom", fontsize=7.5)
     axes.set_ylabel(_label(residual["label"]) or "residual", fontsize=8)
-    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=4))
-    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(numticks=6 if not panel["series"] else 4))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _compose(part: SubFigure, panel: Mapping[str, Any]) -> None:
-    if not panel["residual"]:
+    shown = panel["series"] or panel["arrows"] or panel["contours"]
+    if not (panel["residual"] and shown):
         axes = part.subplots()
-        _draw_panel(axes, panel)
+        if panel["residual"]:
+            _draw_residual(axes, panel)
+            axes.set_title(_label(panel["title"]))
+        else:
+            _draw_panel(axes, panel)
         axes.set_xlabel(_label(panel["x_label"]))
         return
     main, strip = part.subplots(2, 1, sharex=True, height_ratios=[3, 1])

@@ -74,7 +74,7 @@ class Tally:
         }
 
     def _sample(self, size: int = 80) -> dict[str, list[Any]]:
-        """A few observed and predicted numbers with their bounds, for the drawing."""
+        """A few observed and predicted numbers with their errors and bounds, for the drawing."""
         rows = [
             (observed, predicted, evidence.bound)
             for _, evidence, _, _ in self.inside
@@ -83,7 +83,11 @@ class Tally:
         step = max(1, -(-len(rows) // size))
         kept = rows[::step]
         names = ("observed", "predicted", "bound")
-        return {name: [significant(row[k], 6) for row in kept] for k, name in enumerate(names)}
+        sample: dict[str, list[Any]] = {
+            name: [significant(row[k], 6) for row in kept] for k, name in enumerate(names)
+        }
+        # Six digits of two numbers that agree to fifteen would make every error look like zero.
+        return {**sample, "error": [significant(abs(row[0] - row[1])) for row in kept]}
 
 
 def _distinct(values: Any) -> list[str]:

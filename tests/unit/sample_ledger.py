@@ -45,7 +45,8 @@ def _check(says: str, **changes: Any) -> dict[str, Any]:
         "largest_error_over_bound": 0.0312, "largest_error": 2.1e-15, "bound": 6.7e-14,
         "budget": [["rounding", 6.5e-14], ["integration", 2.25e-15]], "sees": 1e-8,
         "grid": {"depth": ["2", "3", "5"], "q": ["1", "1.5", "2", "7"], "widths": ["square", "bottleneck"]},
-        "notes": [], "sample": {"observed": observed, "predicted": predicted, "bound": [5e-14] * 12},
+        "notes": [], "sample": {"observed": observed, "predicted": predicted, "bound": [5e-14] * 12,
+                   "error": [2e-15 * (1 + k) for k in range(12)]},
         **changes,
     }
 

@@ -99,19 +99,36 @@ def test_default_figure_shows_error_over_bound() -> None:
     panel = drawn_default()["panels"][0]
     predicted, found = (one["y"] for one in panel["series"])
     assert predicted == sorted(predicted)
-    errors = [abs(a - b) / 5e-14 for a, b in zip(found, predicted, strict=True)]
-    assert panel["residual"]["y"] == pytest.approx(errors, rel=1e-12) and panel["residual_bound"] == 1.0
+    assert found == pytest.approx(predicted, abs=5e-14) and found != predicted
+    assert panel["residual"]["y"] == pytest.approx([0.04 * (1 + k) for k in range(12)])
+    assert panel["residual_bound"] == 1.0
+
+
+def sampled(observed: list[Any], predicted: list[Any], bound: float) -> dict[str, Any]:
+    """A claim whose only check kept these samples."""
+    claim = sample_ledger()["claims"]["modes.balanced"]
+    errors = [abs(float(a) - float(b)) for a, b in zip(observed, predicted, strict=True)]
+    claim["checks"]["full_network"]["sample"] = {
+        "observed": observed, "predicted": predicted, "bound": [bound] * len(observed), "error": errors
+    }  # fmt: skip
+    return claim
 
 
 def test_default_figure_of_what_should_vanish_is_in_units_of_its_bound() -> None:
-    claim = sample_ledger()["claims"]["modes.balanced"]
-    claim["checks"]["full_network"]["sample"] = {"observed": [1e-15, -2e-15, 0.0], "predicted": [0.0] * 3,
-                                                 "bound": [4e-15] * 3}  # fmt: skip
-    found = default(claim)
+    found = default(sampled([1e-15, -2e-15, 0.0], [0.0] * 3, 4e-15))
     assert found is not None
-    series = {one["label"]: one["y"] for one in found["panels"][0]["series"]}
-    assert sorted(series["found"]) == [-0.5, 0.0, 0.25]
+    panel = found["panels"][0]
+    assert sorted(panel["residual"]["y"]) == [0.0, 0.25, 0.5] and panel["residual_bound"] == 1.0
+    assert panel["series"] == [] and "which is zero" in found["caption"]
     assert "<svg" in figures.svg(found)
+
+
+def test_a_repeated_label_stands_once_in_the_legend() -> None:
+    figure = curves()
+    for one in figure["panels"][0]["series"]:
+        one["label"] = one["style"]
+    main = next(axes for axes in figures.compose(figure).findobj(matplotlib.axes.Axes) if axes.get_legend())
+    assert [entry.get_text() for entry in main.get_legend().get_texts()] == ["theory", "simulation"]
 
 
 def test_default_figure_of_a_limit_has_no_error_strip() -> None:
@@ -122,15 +139,11 @@ def test_default_figure_of_a_limit_has_no_error_strip() -> None:
 
 
 def test_no_numbers_no_figure() -> None:
-    claim = sample_ledger()["claims"]["modes.balanced"]
-    claim["checks"]["full_network"]["sample"] = {"observed": ["inf"] * 5, "predicted": [1.0] * 5, "bound": [1.0] * 5}
-    assert default(claim) is None
+    assert default(sampled(["inf"] * 5, [1.0] * 5, 1.0)) is None
 
 
 def test_large_ranges_are_drawn_on_a_logarithmic_scale() -> None:
-    claim = sample_ledger()["claims"]["modes.balanced"]
     values = [10.0**k for k in range(-3, 4)]
-    claim["checks"]["full_network"]["sample"] = {"observed": values, "predicted": values, "bound": [1e-9] * 7}
-    found = default(claim)
+    found = default(sampled(values, values, 1e-9))
     assert found is not None and found["panels"][0]["log_y"] == "symlog"
     assert len(re.findall("<svg", figures.svg(found))) == 1

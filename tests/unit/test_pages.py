@@ -65,7 +65,8 @@ def test_every_link_and_figure_exists(ledger: dict[str, Any]) -> None:
 
 
 def test_a_dangling_link_is_noticed() -> None:
-    written = {"index.md": "# A\n[x](claims/b.md)", "claims/b.md": "# B\n[y](../index.md#nowhere) ![z](../figures/n.svg)"}
+    lost = "# B\n[y](../index.md#nowhere) ![z](../figures/n.svg)"
+    written = {"index.md": "# A\n[x](claims/b.md)", "claims/b.md": lost}
     assert dangling(written, set()) == ["claims/b.md: ../index.md#nowhere", "claims/b.md: ../figures/n.svg"]
     written["claims/b.md"] = "# B\n[y](../index.md#a) ![z](../figures/n.svg)"
     assert dangling(written, {"figures/n.svg"}) == []
