@@ -69,8 +69,8 @@ def freezes(condition: Boolean) -> Decision:
     """
     more = Symbol("n", integer=True, nonnegative=True)
     for number in map(Integer, range(SPREAD)):
-        still = couplings(number) == (0, 0)
-        if condition.subs(ZEROS, number) != still:
+        claimed, still = condition.subs(ZEROS, number), couplings(number) == (0, 0)
+        if claimed in (S.true, S.false) and bool(claimed) != still:
             return Decision("refuted", "the couplings of an explicit mode", _explicit_mode(int(number)))
     general = condition.subs(ZEROS, 2 + more) == S.true and couplings(2 + more) == (0, 0)
     outcome = Decision("proved", "couplings for z = 0, 1 and z = 2 + n") if general else _open()

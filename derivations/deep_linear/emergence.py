@@ -79,7 +79,7 @@ def balanced_root(exponent: Expr) -> Decision:
         equal(exponent.subs(DEPTH, DEPTH + 1), exponent + 1),
     ).explain(
         step("One layer: W^T W is the Gram matrix of the first layer itself, exponent 1."),
-        step("Balance hands the relation of a layer with the map below it on to the next layer:", ABOVE.T * ABOVE * prefix),
+        step("Balance hands the relation of a layer with the map below it on:", ABOVE.T * ABOVE * prefix),
         step("so every further layer multiplies the Gram matrix of the map by", GRAM),
         step("and the exponent at depth d is", DEPTH),
     )  # fmt: skip
