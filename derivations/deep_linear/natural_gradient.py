@@ -9,6 +9,8 @@ M M^T. Source: A section 3.1, eqs. 9-11, and the supplement S.I.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sympy import Expr, Integer, Rational, Symbol, log, sqrt
 
 from derivations import words
@@ -180,14 +182,14 @@ def root_speed() -> Expr:
 
 
 def speed_surplus(q: Expr = Q) -> Expr:
-    r"""One pair's share in |u_q|^2 |u_q'|^2 - |u_2|^4 at conjugate orders 1/q + 1/q' = 1, where u_q is the update.
+    r"""One pair's share in |u_q|^2 |u_q'|^2 - |u_2|^4 for 1/q + 1/q' = 1, with the update eta u_q of the order q.
 
     >>> speed_surplus(Integer(2))
     0
     """
     power = Rational(1, 2) - 1 / q
     ratio = (KAPPA_K / KAPPA_L) ** power
-    return ETA**4 * DELTA_K**2 * DELTA_L**2 * (ratio - 1 / ratio) ** 2
+    return DELTA_K**2 * DELTA_L**2 * (ratio - 1 / ratio) ** 2
 
 
 def order_ends() -> dict[str, Expr]:
@@ -196,4 +198,19 @@ def order_ends() -> dict[str, Expr]:
     >>> order_ends()["coefficient of 1/q"]
     -log(kappa)
     """
-    return {"q = 1": 1 / KAPPA, "q to infinity": Integer(1), "coefficient of 1/q": -log(KAPPA)}
+    return {"at q = 1": 1 / KAPPA, "as q grows": Integer(1), "coefficient of 1/q": -log(KAPPA)}
+
+
+def ends_of(spectral_filter: Callable[[Expr], Expr]) -> dict[str, Expr]:
+    r"""Value at q = 1, limit and first-order change for q -> oo of a filter given as function of q, by u = 1/q -> 0.
+
+    >>> ends_of(lambda q: 1 + KAPPA / q)["coefficient of 1/q"]
+    kappa
+    """
+    u = Symbol("u", real=True)
+    near = spectral_filter(1 / u)
+    return {
+        "at q = 1": spectral_filter(Integer(1)),
+        "as q grows": near.subs(u, 0),
+        "coefficient of 1/q": near.diff(u).subs(u, 0),
+    }
