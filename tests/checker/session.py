@@ -119,7 +119,7 @@ def run(
     done = 0
 
     def tell(name: str, state: Literal["started", "reused", "finished"], entry: Mapping[str, Any] | None) -> None:
-        word = str(ledger.resolve({name: entry}, lock)[name].word) if entry else ""
+        word = str(ledger.resolve({**have, name: entry}, lock)[name].word) if entry else ""
         seconds = float(entry["seconds"]) if entry else 0.0
         notify(Event(name, registry[name].family, state, word, seconds, done, len(names)))
 
