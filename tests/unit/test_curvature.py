@@ -196,3 +196,32 @@ def test_damping_must_be_positive():
     net, problem = case((2, 2))
     with pytest.raises(ValueError, match="epsilon: 0 given, allowed: epsilon > 0"):
         curvature.damped(net, problem, 0)
+
+
+def test_default_cutoff_keeps_true_eigenvalues():
+    """Eigenvalues 1e-12 of the largest belong to the network; a cut-off of 1e-10 already deletes them."""
+    modes = torch.tensor([[1.0, 1e-3]] * 3, dtype=torch.float64)
+    net, _ = initialisations.aligned(modes, (2, 2, 2, 2), device.generator(2))
+    for method in ("eigh", "svd"):
+        assert int(spectral.rank(curvature.eigenbasis(net, method=method))) == 4
+    assert int(spectral.rank(curvature.eigenbasis(net, method="eigh", cutoff=1e-10))) == 3
+
+
+@pytest.mark.parametrize("widths", [(5, 2, 4), (4, 3, 2, 4)])
+def test_dual_matrix_has_no_component_in_the_null_space(widths):
+    net, problem = case(widths, 2)
+    error = problem.error(net)
+    inverse = torch.linalg.pinv(curvature.kernel(net), rtol=1e-12, hermitian=True)
+    expected = (inverse @ networks.vec(error)[..., None])[..., 0]
+    for method in ["eigh", "svd", "naive"] + (["kronecker"] if len(widths) == 3 else []):
+        found = networks.vec(curvature.dual(net, error, -1, method=method))
+        assert float((found - expected).norm() / expected.norm()) < 1e-13 * condition(net, problem), method
+
+
+def test_rank_deficient_square_layers_lose_exactly_their_null_directions():
+    modes = torch.tensor([[1.0, 0.7, 0.0], [0.9, 1.3, 0.0]], dtype=torch.float64)
+    net, _ = initialisations.aligned(modes, (3, 3, 3), device.generator(2))
+    noisy = [float(torch.linalg.svdvals(w)[-1]) for w in net.weights]
+    assert 0 < max(noisy) < 1e-15
+    for method in ("eigh", "svd", "kronecker"):
+        assert int(spectral.rank(curvature.eigenbasis(net, method=method))) == 8, method
