@@ -69,7 +69,7 @@ def is_newton_threshold(formula: Expr) -> Decision:
     return all_of(equal(growth, factored), positive(a ** (DEPTH - 2)), positive(2 * DEPTH - 1)).explain(
         step("With equal mode values a, the gradient of every layer is", slope),
         step("Its derivative along equal mode values changes sign once, at the threshold times the goal:", factored),
-        step("Newton's flow lets the slope decay to zero: to a = 0 from below the threshold, to the goal from above.", formula),
+        step("Newton's flow lets the slope decay: from below the threshold to a = 0, from above to the goal.", formula),
     )
 
 
@@ -77,7 +77,7 @@ def descent() -> Trace:
     r"""dL/dt = -eta |r|^2 with r = (H_+)^{-1/(2q)} g: every curvature-corrected rule goes downhill (A section 2).
 
     >>> print(descent())
-    (-eta)*tr(r.T*r)
+    (-eta)*tr(r*r.T)
     """
     return -ETA * words.trace(FILTERED.T * FILTERED)
 
@@ -90,7 +90,7 @@ def is_descent(formula: Trace) -> Decision:
     return words.vanishes(words.trace(SLOPE.T * velocity) - spelled).explain(
         step("A positive semi-definite matrix is the square of a symmetric one; the velocity is then", velocity),
         step("The loss changes by gradient times velocity,", words.trace(SLOPE.T * velocity)),
-        step("minus a square. No part of the gradient is in the null space of the Hessian+: only g = 0 stops it.", formula),
+        step("minus a square. The gradient has no part in the null space: only g = 0 stops it.", formula),
     )
 
 
