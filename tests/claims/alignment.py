@@ -73,14 +73,15 @@ def _chains(
     """Mode values (T, d, r) of width-one networks, each trained alone under the same rule, and their error."""
     setting = task(depth, widths, seed, inputs)
     values, variance = torch.as_tensor(setting.modes()), _variances(setting)
+    groups = [[k] for k in range(values.shape[-1])] if inputs != "white" else [list(range(values.shape[-1]))]
     found, error = [], 0.0
-    for k in range(values.shape[-1]):
-        net = DeepLinear(tuple(values[i, k].reshape(1, 1) for i in range(depth)))
-        alone = Problem(setting.goals[k].reshape(1, 1), variance[k].reshape(1, 1))
+    for group in groups:
+        net = DeepLinear(tuple(values[i, group].reshape(-1, 1, 1) for i in range(depth)))
+        alone = Problem(setting.goals[group].reshape(-1, 1, 1), variance[group[0]].reshape(1, 1))
         run = flow(net, alone, RULES[rule], TIMES)
-        found.append(np.stack([array(w)[:, 0, 0] for w in run.weights], axis=1))
+        found.append(np.stack([array(w)[:, :, 0, 0] for w in run.weights], axis=1))
         error = max(error, run.error)
-    return np.stack(found, axis=-1), error
+    return np.concatenate(found, axis=-1), error
 
 
 def _variances(setting: Setting) -> torch.Tensor:
@@ -139,11 +140,11 @@ def _against_chains(formula, depth, widths, rule, seed, inputs):
 
 
 @decoupling.check(
-    grid(depth=[3], widths=["square", "wide"], rule=list(RULES), seed=[0], inputs=["white"])
-    + grid(depth=[2], widths=["narrowing", "waist"], rule=["gradient", "square-root", "block-natural"], seed=[0],
-           inputs=["white", "commuting"])
-    + grid(depth=[1, 4], widths=["widening"], rule=["natural", "cube-root"], seed=[0], inputs=["white", "commuting"])
-)  # fmt: skip
+    grid(depth=[3], widths=["wide"], rule=list(RULES), seed=[0], inputs=["white"])
+    + grid(depth=[2], widths=["waist"], rule=["gradient", "square-root", "block-natural"], seed=[0], inputs=["commuting"])
+    + grid(depth=[1], widths=["widening"], rule=["natural"], seed=[0], inputs=["commuting"])
+    + grid(depth=[4], widths=["narrowing"], rule=["cube-root"], seed=[0], inputs=["white"])
+)
 def narrow_networks(formula, depth, widths, rule, seed, inputs):
     """The full network against one narrow network for each mode, all weights at four times."""
     return _against_chains(formula, depth, widths, rule, seed, inputs)

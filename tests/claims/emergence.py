@@ -1,0 +1,293 @@
+"""How alignment comes about: not by small weights themselves, but by training that conserves their small imbalance."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from sympy import Integer, Rational, S
+from torch import Tensor
+
+from derivations import words
+from derivations.compiled import evaluate
+from derivations.deep_linear import emergence
+from derivations.deep_linear.emergence import BALANCE, DEFECT, LAYER, PREFIX, SCALE
+from derivations.notation import DEPTH
+from numerics import initialisations as init
+from numerics.device import generator
+from numerics.flows import Trajectory, flow
+from numerics.networks import DeepLinear
+from numerics.problems import Problem
+from tests.checker.bounds import rounding
+from tests.checker.claim import Claim, grid
+from tests.checker.compare import agree, slope
+from tests.checker.evidence import Evidence, Outcome
+from tests.checker.figure import Figure, Panel, Series
+from tests.claims.alignment import RULES
+from tests.claims.assumptions import BALANCED
+from tests.claims.settings import Setting, array, generic, sizes
+
+SCALES = (0.001, 0.003, 0.03, 0.3, 10.0)
+HORIZON = {"gradient": (40.0, 160.0), "square-root": (20.0, 20.0)}
+CONVERGED = 1e-18
+
+
+def misalignment(first: Tensor, second: Tensor) -> Tensor:
+    """|[F, S]| / (|F| |S|) for symmetric matrices (*S, n, n): zero exactly when they share their eigenvectors."""
+    size = torch.linalg.matrix_norm
+    return size(first @ second - second @ first) / (size(first) * size(second))
+
+
+def neighbours(net: DeepLinear, problem: Problem) -> Tensor:
+    """Misalignment of the first layer and the teacher, of neighbouring layers, of the last layer and the teacher."""
+    w, teacher = net.weights, problem.teacher
+    pairs = [(w[0].mT @ w[0], teacher.mT @ teacher), (w[-1] @ w[-1].mT, teacher @ teacher.mT)]
+    pairs += [(below @ below.mT, above.mT @ above) for below, above in zip(w, w[1:], strict=False)]
+    return torch.stack([misalignment(a, b) for a, b in pairs])
+
+
+invariant = Claim(
+    "alignment.scale-invariant",
+    source="A section 3.1",
+    says="The angles between the singular vectors of random weights do not depend on the scale of the weights.",
+    formula=lambda: S.One,
+    lhs=r"\mu(\alpha w) / \mu(w)",
+    near_misses={
+        "proportional to the scale": lambda: SCALE,
+        "proportional to its square": lambda: SCALE**2,
+    },
+    falsifiers={"slightly smaller for small weights": lambda: 1 - SCALE / 1000},
+    remark=(
+        r"$`\mu`$ is the commutator of the Gram matrices of two neighbours over the product of their norms; it vanishes "
+        "exactly when they share singular vectors. A small scale by itself aligns nothing: at the start it is a matter "
+        "of chance."
+    ),
+)
+
+printed = Claim(
+    "alignment.automatic-as-printed",
+    source="A section 3.1",
+    says="Random weights have the singular vectors of the teacher map as soon as they are small.",
+    formula=lambda: S.Zero,
+    control=lambda: S.One,
+    corrected_by=("alignment.scale-invariant", "alignment.emerges-in-training"),
+    lhs=r"\mu(\alpha w) / \mu(w)",
+    near_misses={
+        "proportional to the scale": lambda: SCALE,
+        "proportional to its square": lambda: SCALE**2,
+    },
+    remark=(
+        "Read as a property of the initial weights the sentence is wrong at every scale. It becomes true during training: "
+        "see the claim that corrects it."
+    ),
+)
+
+
+@printed.proof(generic_in="widths, scale, weights")
+def commutator_as_printed(formula):
+    """Compares the commutators of the Gram matrices of scaled and unscaled weights."""
+    return emergence.scaled_commutator(formula)
+
+
+@invariant.proof(generic_in="widths, scale, weights")
+def commutator_of_scaled_weights(formula):
+    """Scaling multiplies commutator and Gram matrix alike."""
+    return emergence.scaled_commutator(formula)
+
+
+def _relative(formula, depth, widths, scale, seed) -> Evidence:
+    unit, small = generic(depth, widths, seed), generic(depth, widths, seed, scale=scale)
+    before, after = (array(neighbours(one.net, one.problem)) for one in (unit, small))
+    predicted = evaluate(formula, {SCALE: scale}) * np.ones_like(before)
+    operations = 8 * sum(unit.net.widths)
+    return agree(after / before, predicted, bound=rounding(1.0, operations, 1 / before.min())).on(small)
+
+
+@printed.check(grid(depth=[2, 3], widths=["square", "waist"], scale=[0.001, 0.1], seed=[0]))
+def small_random_networks(formula, depth, widths, scale, seed):
+    """Misalignment of small random networks relative to that of the same networks at scale one."""
+    return _relative(formula, depth, widths, scale, seed)
+
+
+@invariant.check(grid(depth=[2, 3, 5], widths=["square", "widening", "narrowing", "wide", "waist"], scale=SCALES, seed=[0]))
+def random_networks(formula, depth, widths, scale, seed):
+    """Misalignment of all neighbours in random networks of many scales."""
+    return _relative(formula, depth, widths, scale, seed)
+
+
+recursion = Claim(
+    "alignment.defect-recursion",
+    source="A section 3.1",
+    says="What keeps a layer from being aligned with the map below it is handed on upwards, and fed by imbalance alone.",
+    formula=emergence.next_defect,
+    lhs="D_{k+1}",
+    near_misses={
+        "imbalance with the other sign": lambda: LAYER * DEFECT + BALANCE * PREFIX,
+        "imbalance left out": lambda: words.expression(LAYER * DEFECT),
+    },
+    falsifiers={"imbalance doubled": lambda: LAYER * DEFECT - 2 * BALANCE * PREFIX},
+    remark=(
+        r"With $`P_k = w_k \cdots w_1`$ and $`G = w_1^{\mathsf{T}} w_1`$ the defect is $`D_k = w_k^{\mathsf{T}} P_k - P_{k-1} G`$, "
+        "and it starts from zero. Unrolled, it is linear in the balance matrices, which most rules conserve."
+    ),
+)
+
+
+@recursion.proof(generic_in="depth, layer, widths, weights")
+def from_definitions(formula):
+    """Puts the definitions of defect, prefix and balance in and compares words."""
+    return emergence.defect_recursion(formula)
+
+
+@recursion.check(grid(depth=[2, 3, 5], widths=["square", "widening", "narrowing", "wide", "waist"], seed=range(2)))
+def every_layer(formula, depth, widths, seed):
+    """The defects of all layers of a random network, each from its definition."""
+    setting = generic(depth, widths, seed)
+    w = [array(one) for one in setting.net.weights]
+    prefix = [np.eye(w[0].shape[1])]
+    for one in w:
+        prefix.append(one @ prefix[-1])
+    gram = w[0].T @ w[0]
+    defect = [w[k].T @ prefix[k + 1] - prefix[k] @ gram for k in range(depth)]
+    observed, predicted = [], []
+    for k in range(depth - 1):
+        letters = {DEFECT: defect[k], PREFIX: prefix[k + 1], BALANCE: array(setting.net.balance(k + 1)), LAYER: w[k]}
+        observed.append(defect[k + 1].ravel())
+        predicted.append(words.evaluate(formula, letters).ravel())
+    size = max(np.linalg.norm(one, 2) for one in w) ** 2 * max(np.linalg.norm(one, 2) for one in prefix) * 2
+    bound = rounding(size, 4 * max(setting.net.widths) + sum(setting.net.widths))
+    return agree(np.concatenate(observed), np.concatenate(predicted), bound=bound).on(setting)
+
+
+root = Claim(
+    "alignment.balanced-root",
+    source="A section 3.1",
+    says="In a balanced network the Gram matrix of the map is a power of that of the first layer, so they share singular vectors.",
+    formula=lambda: DEPTH,
+    lhs=r"W^{\mathsf{T}} W = (w_1^{\mathsf{T}} w_1)^e,\quad e",
+    given=(BALANCED,),
+    uses=("alignment.defect-recursion",),
+    near_misses={"one layer too few": lambda: DEPTH - 1, "one layer too many": lambda: DEPTH + 1},
+    falsifiers={"as at depth two": lambda: Integer(2), "half the depth": lambda: DEPTH / 2},
+    remark=(
+        "Perfect balance is perfect alignment between layers and map: once the map has been learned, the first layer has "
+        "the right singular vectors of the teacher. Training cannot reach it exactly, since imbalance is conserved."
+    ),
+)
+
+
+@root.proof(generic_in="depth, widths, weights")
+def by_induction(formula):
+    """Induction over the layers: each adds one factor."""
+    return emergence.balanced_root(formula)
+
+
+@lru_cache(maxsize=64)
+def _balanced(depth: int, widths: str | tuple[int, ...], seed: int) -> Setting:
+    n, draw = sizes(depth, widths), generator(seed)
+    values = torch.linspace(0.6, 1.6, min(n), dtype=torch.float64)
+    return Setting(init.balanced(n, draw, singular_values=values), Problem(init.normal((n[-1], n[0]), draw)))
+
+
+@root.check(grid(depth=[1, 2, 3, 5], widths=["square", "widening", "narrowing", "wide", "waist"], seed=[0]))
+def balanced_networks(formula, depth, widths, seed):
+    """Powers of the Gram matrix of the first layer against the Gram matrix of the map, and the same at the last layer."""
+    setting = _balanced(depth, widths, seed)
+    exponent = float(evaluate(formula, {DEPTH: depth}))
+    net, found = setting.net, []
+    w, whole = net.weights, net.product()
+    for inner, outer in ((w[0].mT @ w[0], whole.mT @ whole), (w[-1] @ w[-1].mT, whole @ whole.mT)):
+        values, vectors = torch.linalg.eigh(inner)
+        kept = values > 1e-12 * values[-1]
+        powers = torch.where(kept, torch.where(kept, values, 1.0) ** exponent, 0.0)
+        found.append((array(outer), array((vectors * powers) @ vectors.mT)))
+    scale = float(max(np.linalg.norm(seen, 2) for seen, _ in found))
+    bound = rounding(scale, 4 * sum(net.widths) + 2 * depth, float(depth))
+    observed, predicted = (np.concatenate([pair[k].ravel() for pair in found]) for k in (0, 1))
+    return agree(observed, predicted, bound=bound).on(setting)
+
+
+emerges = Claim(
+    "alignment.emerges-in-training",
+    source="A section 3.1",
+    says="Training small random weights to the solution aligns them, up to an angle of the order of the squared initial scale.",
+    formula=lambda: Integer(2),
+    lhs=r"\text{exponent of } \alpha \text{ in the final misalignment}",
+    uses=("alignment.defect-recursion", "alignment.balanced-root"),
+    near_misses={"of the order of the scale": lambda: Integer(1), "of its third power": lambda: Integer(3)},
+    falsifiers={"of its 3/2 power": lambda: Rational(3, 2), "scale does not matter": lambda: Integer(0)},
+    remark=(
+        "Final misalignment is linear in the balance matrices; those are quadratic in the weights and keep their initial "
+        "values. So what the paper calls automatic is the work of the conservation law, and the initial scale is its price: "
+        "small weights align well and learn late."
+    ),
+)
+
+
+@emerges.proof(generic_in="depth, widths, conserving rule")
+def linear_in_a_quadratic_invariant(formula):
+    """Final misalignment is linear in the balance matrices, which are quadratic in the weights."""
+    return emergence.residual_order(formula)
+
+
+@lru_cache(maxsize=64)
+def trained(depth: int, widths: str | tuple[int, ...], rule: str, seed: int, scales: tuple[float, ...], points: int = 2):
+    """One random network at several scales, trained together; returns the flow and the task."""
+    if rule not in HORIZON:
+        raise ValueError(f"rule: {rule} given, allowed: {', '.join(HORIZON)}")
+    n, draw = sizes(depth, widths), generator(seed)
+    unit, rank = init.gaussian(n, draw), min(n[0], n[-1])
+    left, right = init.haar(n[-1], draw)[:, :rank], init.haar(n[0], draw)[:, :rank]
+    teacher = left * torch.arange(rank, 0, -1, dtype=torch.float64) @ right.mT
+    size = torch.tensor(scales, dtype=torch.float64)[:, None, None]
+    net = DeepLinear(tuple(size * w for w in unit.weights))
+    end = HORIZON[rule][min(depth, 3) - 2] * max(1.0, float(10 * depth - 20))
+    problem = Problem(teacher.expand(len(scales), *teacher.shape))
+    return flow(net, problem, RULES[rule], np.linspace(0, end, points).tolist(), tolerance=1e-10), problem
+
+
+def _left_over(run: Trajectory, problem: Problem) -> tuple[np.ndarray, float]:
+    """Misalignment of the first layer and the teacher at the end, and the largest loss there."""
+    net, gram = run.net(-1), problem.teacher.mT @ problem.teacher
+    return array(misalignment(net.weights[0].mT @ net.weights[0], gram)), float(problem.loss(net).max())
+
+
+@emerges.check(
+    grid(depth=[2], widths=["wide", "widening"], rule=["gradient"], seed=[0], smallest=[0.001])
+    + grid(depth=[2, 3], widths=["wide"], rule=["square-root"], seed=[0], smallest=[0.01])
+)
+def slope_in_the_scale(formula, depth, widths, rule, seed, smallest):
+    """Final misalignment of one random network trained from five scales, fitted on logarithmic axes."""
+    scales = tuple(smallest * 2.0**k for k in range(5))
+    run, problem = trained(depth, widths, rule, seed, scales)
+    left, loss = _left_over(run, problem)
+    if loss > CONVERGED:
+        return Evidence(Outcome.UNDECIDED, 0.0, 0.0, (), f"loss {loss:.1e}: the solution is not reached")
+    local = np.diff(np.log(left)) / np.diff(np.log(scales))
+    drift = 2 * abs(local[-1] - local[0]) + (run.error + loss**0.5) / left.min()
+    return slope(scales, left, predicted=float(formula), systematic=drift)
+
+
+@emerges.figure
+def misalignment_in_training(formula):
+    """Misalignment over time at several scales, and what is left of it at the end."""
+    shown, scales = (0.3, 0.03, 0.003), tuple(0.001 * 2.0**k for k in range(5))
+    run, problem = trained(2, "wide", "gradient", 0, shown, 81)
+    gram = problem.teacher.mT @ problem.teacher
+    course = array(misalignment(run.weights[0].mT @ run.weights[0], gram))
+    times = array(run.times)
+    keep = times <= 16
+    curves = [Series(f"scale {a:g}", times[keep], course[keep, k], "simulation") for k, a in enumerate(shown)]
+    ends = [Series(f"left at the end, {a:g}", [0, 16], [course[-1, k]] * 2, "reference") for k, a in enumerate(shown)]
+    left, _ = _left_over(*trained(2, "wide", "gradient", 0, scales))
+    line = left[0] * (np.array(scales) / scales[0]) ** float(formula)
+    panels = (
+        Panel("During training", "time in units of 1/eta", "misalignment", (*curves, *ends), log_y=True),
+        Panel(
+            "After training", "initial scale", "misalignment",
+            (Series(f"slope {formula}", scales, line), Series("trained networks", scales, left, "simulation")),
+            residual=Series("relative difference", scales, left / line - 1, "simulation"), log_x=True, log_y=True,
+        ),
+    )  # fmt: skip
+    return Figure("Alignment of the first layer with the teacher, gradient descent on a network 4 - 5 - 3.", panels)
