@@ -7,6 +7,9 @@ f(M^T M) M^T = M^T f(M M^T): everything happens in the dual kernel M M^T, n_d n_
 Cut-offs are relative, 1e-13 by default and at most 1e-10: to the largest eigenvalue for the methods that
 form a square matrix ("eigh", "naive"), to the largest singular value for those that decompose a factor
 ("svd", "kronecker", "balanced"). `eigenbasis` shows the rank they lead to.
+
+"auto" takes "kronecker" for d <= 2 and whitened inputs, "svd" up to n_d n_0 = 64; above that "balanced" where
+the measured imbalance is negligible, else "cholesky" for power -1 when well conditioned, else "eigh".
 """
 
 from typing import Literal
