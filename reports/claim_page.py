@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.default_figure import default
-from reports.evidence_blocks import checks_block, dropped_block, falsifier_block, proofs_block
+from reports.evidence_blocks import checks_block, dropped_block, falsifier_block, point, proofs_block
 from reports.graph import ancestry_graph, users
-from reports.markdown import equation, fence, link, number, page, table, text
+from reports.markdown import emphasis, equation, fence, link, number, page, table, text
 from reports.verdict import Word
 from reports.words import PAPERS, Claim, Ledger, case, listing, plural, reasons, title, verdict
 
@@ -86,9 +86,8 @@ def counterexample(claim: Claim) -> str:
         said = f"At {where}:" if where else "In one case:"
         said = text(said) + " " + _against(found)
     if found.get("witness"):
-        point = ", ".join(f"`{name} = {value}`" for name, value in found["witness"].items())
-        said += f" An exact point where the statement fails: {point}."
-    if found.get("detail"):
+        said += f" An exact point where the statement fails: {point(found['witness'])}."
+    if found.get("detail") and not found.get("observed"):
         said += f" {_sentence(found['detail'])}"
     return said.strip()
 
@@ -117,7 +116,7 @@ def truth(ledger: Ledger, claim: Claim) -> str:
             if not claim.get("control_formula"):
                 blocks.append(fence(equation(right["formula"], right["lhs"], right["relation"])))
     if claim["condition_texts"]:
-        needed = "; ".join(f"*{text(name)}*: {text(said)}" for name, said in claim["condition_texts"].items())
+        needed = "; ".join(f"{emphasis(name)}: {text(said)}" for name, said in claim["condition_texts"].items())
         blocks.append(f"It holds if, in addition, {needed}.")
     return "\n\n".join(blocks)
 
@@ -150,7 +149,8 @@ def _completeness(claim: Claim) -> str:
     skipped, networks = sum(bool(c["skipped"]) for c in checks), sum(bool(c["network"]) for c in checks)
     supports, undecided = sum(c["supports"] for c in checks), sum(c["undecided"] for c in checks)
     contradicts, outside = sum(c["contradicts"] for c in checks), sum(c["outside"] for c in checks)
-    said = f"{len(checks)} {plural('check', len(checks))}, {networks} of them on full networks"
+    said = f"{len(checks)} {plural('check', len(checks))}"
+    said += f", {networks} of them on full networks" if 0 < networks < len(checks) else ""
     said += f"; {supports} {plural('case', supports)} in support, {contradicts} against, {undecided} undecided."
     if outside:
         said += f" {outside} {plural('case', outside)} fell outside the assumptions and {_were(outside)} not counted."

@@ -27,6 +27,8 @@ def _papers(ledger: Ledger) -> str:
         excused = sum(not said["claims"] and bool(said["reason"]) for said in all_of)
         name = PAPERS.get(paper, ("", paper))[1]
         rows.append([name, str(len(all_of)), str(checked), str(excused), str(len(all_of) - checked - excused)])
+    if not rows:
+        return ""
     return page("## By paper", table(["paper", "statements", "with claims", "left out, with a reason", "gaps"], rows))
 
 

@@ -65,7 +65,9 @@ def _panel(title: str, check: Any, relation: str) -> dict[str, Any]:
         _series("predicted limit" if limits else "predicted", x, predicted, "theory"),
         _series("found", x, observed, "simulation"),
     ]
-    panel["log_y"] = "symlog" if _spread([*predicted, *observed]) > 1e3 else False
+    values = [*predicted, *observed]
+    if _spread(values) > 1e3:
+        panel["log_y"] = True if min(values) > 0 else "symlog"
     if limits:
         return panel
     return {**panel, **strip}

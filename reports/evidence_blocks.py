@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.markdown import equation, fence, inline, number, short, table, text
+from reports.markdown import emphasis, equation, fence, inline, number, short, table, text
 from reports.words import Claim, against_bound, budget, listing, plural, spoken
 
 COLUMNS = 6
@@ -39,9 +39,15 @@ def _grade(proof: Mapping[str, Any]) -> str:
         grade = f"generic in {proof['generic_in']}" if proof["generic_in"] else f"for {proof['instances']}"
         return f"{said}Proved, {text(grade)}{_decided(how)}."
     if proof["outcome"] == "refuted":
-        point = ", ".join(f"`{name} = {value}`" for name, value in (proof["witness"] or {}).items())
-        return f"{said}Refuted{_decided(how)}" + (f" at {point}." if point else ".")
+        return f"{said}Refuted{_decided(how)}" + (f" at {point(proof['witness'])}." if proof["witness"] else ".")
     return f"{said}Undecided{_decided(how)}: the proof does not close."
+
+
+def point(witness: Mapping[str, Any]) -> str:
+    """An exact point where a statement fails, with the difference of both sides there if it is known."""
+    where = ", ".join(f"`{name} = {value}`" for name, value in witness.items() if name != "value")
+    value = witness.get("value")
+    return f"{where}, with a difference of `{value}`" if value is not None and where else where or f"`{value}`"
 
 
 def _decided(how: str) -> str:
@@ -83,6 +89,8 @@ def _outcome(check: Mapping[str, Any]) -> str:
     ratio = check["largest_error_over_bound"]
     if ratio is None:
         return said
+    if check.get("bound") == 0 and check.get("largest_error"):
+        return f"{said} The largest error is {number(check['largest_error'])}, where none is allowed."
     return f"{said} The largest error is {against_bound(ratio)}." if ratio else f"{said} No error at all."
 
 
@@ -103,7 +111,7 @@ def falsifier_block(claim: Claim) -> str:
         lead = "Each wrong formula went through the same proofs and checks as the true one."
         near = [name for name in claim["near_misses"] if name in claim["falsifiers"]]
         if near:
-            names = ", ".join(f"*{text(name)}*" for name in near)
+            names = ", ".join(emphasis(name) for name in near)
             lead += f" {'A near miss is' if len(near) == 1 else 'Near misses are'} {names}."
         blocks += [lead, _matrix(claim), *_long_formulas(claim)]
     return "\n\n".join([*blocks, _mutants(claim["mutants"])]).strip()
@@ -129,7 +137,7 @@ def _long_formulas(claim: Claim) -> list[str]:
     for name in claim["falsifiers"]:
         formula = claim["falsifier_formulas"].get(name, "")
         if formula and not short(formula):
-            blocks += [f"*{_capital(text(name))}*:", fence(equation(formula))]
+            blocks += [f"{emphasis(_capital(name))}:", fence(equation(formula))]
     return blocks
 
 

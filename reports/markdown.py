@@ -67,6 +67,11 @@ def _escape(prose: str) -> str:
     return re.sub(r"([\\*_\[\]])", r"\\\1", prose).replace("<", "&lt;")
 
 
+def emphasis(prose: str) -> str:
+    """Prose in italics, unless it holds maths, which GitHub would not open beside an asterisk."""
+    return text(prose) if "$" in prose else f"*{text(prose)}*"
+
+
 def plain(prose: str) -> str:
     """Prose without Markdown or maths delimiters, for graphs and image descriptions."""
     return re.sub(r'[`$\\{}"\[\]|<>]', "", prose)

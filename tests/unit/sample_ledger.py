@@ -36,6 +36,16 @@ def sample_ledger() -> dict[str, Any]:
     return {"schema": 1, "claims": claims, "statements": _statements()}
 
 
+def undrawn_ledger() -> dict[str, Any]:
+    """The sample without figures and samples, for tests that build pages and care for no drawing."""
+    ledger = sample_ledger()
+    for claim in ledger["claims"].values():
+        claim["figures"] = []
+        for check in claim["checks"].values():
+            check["sample"] = {}
+    return ledger
+
+
 def _check(says: str, **changes: Any) -> dict[str, Any]:
     predicted = [0.01 * 1.5**k for k in range(12)]
     observed = [value + (-1) ** k * 2e-15 * (1 + k) for k, value in enumerate(predicted)]

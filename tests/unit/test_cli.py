@@ -17,13 +17,13 @@ from reports.__main__ import main
 from reports.ledger import ROOT
 from reports.plain_maths import readable
 from reports.verdict import Verdict, Word
-from tests.unit.sample_ledger import sample_ledger
+from tests.unit.sample_ledger import sample_ledger, undrawn_ledger
 
 
 @pytest.fixture
 def sample(tmp_path: Path) -> str:
     path = tmp_path / "ledger.json"
-    path.write_text(json.dumps(sample_ledger()))
+    path.write_text(json.dumps(undrawn_ledger()))
     return str(path)
 
 
@@ -178,7 +178,7 @@ class Engine:
         )
 
     def publish(self) -> dict[str, Any]:
-        return sample_ledger()
+        return undrawn_ledger()
 
     def attempt(self, claim_id: str, settings: dict[str, str], device: str) -> list[Any]:
         if "q" not in settings:

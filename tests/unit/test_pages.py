@@ -16,7 +16,7 @@ from reports.graph import NODES, ancestors, family_graph, tree
 from reports.markdown import anchors, faults, number, paginate, slug, table, tex, text
 from reports.pages import END, START, build, pages, update_readme
 from reports.words import complete, in_paper_order, largest_ratio, section_key, tally
-from tests.unit.sample_ledger import sample_ledger
+from tests.unit.sample_ledger import sample_ledger, undrawn_ledger
 
 LEDGERS = {"sample": sample_ledger()}
 if store.PUBLISHED.exists():
@@ -228,6 +228,23 @@ def test_gross_errors_are_times_the_bound() -> None:
     assert "The largest error is 4.5e9 times its bound" in pages(sample_ledger())["claims/modes.faster.md"]
 
 
+def test_an_error_where_none_is_allowed_has_no_ratio() -> None:
+    ledger = sample_ledger()
+    ledger["claims"]["modes.faster"]["checks"]["half_time"].update(
+        largest_error_over_bound="inf", largest_error=10.0, bound=0.0
+    )
+    assert "The largest error is 10, where none is allowed." in pages(ledger)["claims/modes.faster.md"]
+
+
+def test_names_with_maths_are_not_set_in_italics() -> None:
+    ledger = sample_ledger()
+    claim = ledger["claims"]["modes.balanced"]
+    claim["near_misses"] = ["$`\\lambda`$ squared"]
+    claim["falsifiers"]["$`\\lambda`$ squared"] = []
+    claim["falsifier_formulas"]["$`\\lambda`$ squared"] = [["a", "1"], ["b", "2"]]
+    assert faults(pages(ledger)["claims/modes.balanced.md"]) == []
+
+
 def test_what_did_not_run_is_said() -> None:
     ledger = sample_ledger()
     check = ledger["claims"]["modes.balanced"]["checks"]["full_network"]
@@ -301,7 +318,7 @@ def test_readme_block_stands_between_its_markers(tmp_path: Path) -> None:
     readme.write_text("# Title\nno markers\n")
     assert not update_readme(readme, "x") and readme.read_text() == "# Title\nno markers\n"
     readme.write_text(f"# Title\n{START}\nstale text\n{END}\nrest\n")
-    build(sample_ledger(), tmp_path / "reports", readme=readme, notify=lambda line: None)
+    build(undrawn_ledger(), tmp_path / "reports", readme=readme, notify=lambda line: None)
     content = readme.read_text()
     assert content.startswith(f"# Title\n{START}\n") and content.endswith(f"\n{END}\nrest\n") and "stale" not in content
     assert "| Refuted | 1 |" in content and "reports/claims/modes.faster.md" in content
