@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sympy import Expr
+from sympy import Abs, Expr, sympify
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, step
@@ -27,7 +27,7 @@ def filtered_velocity(spectral_filter: Callable[[Expr], Expr]) -> Expr:
     return -ETA * spectral_filter(NORM_J**2) * J_I * SIGMA_DELTA
 
 
-def fractional_velocity(q: Expr = Q) -> Expr:
+def fractional_velocity(q: Expr | int = Q) -> Expr:
     r"""\dot\sigma_i = -eta sigma_Delta j_i ||j||^{-2/q}: qNGD on one active mode, q >= 1 (A eq. 14).
 
     q = 1 is natural gradient descent (A eq. 12), q -> oo gradient descent (A eq. 6).
@@ -35,7 +35,7 @@ def fractional_velocity(q: Expr = Q) -> Expr:
     >>> fractional_velocity(2) == -ETA * J_I * SIGMA_DELTA / NORM_J
     True
     """
-    return filtered_velocity(lambda eigenvalue: eigenvalue ** (-1 / q))
+    return filtered_velocity(lambda eigenvalue: eigenvalue ** (-1 / sympify(q)))
 
 
 def kernel_acts_on_modes() -> Decision:
@@ -75,3 +75,44 @@ def follows_from_filter(formula: Expr, spectral_filter: Callable[[Expr], Expr]) 
         step("Summed over the layers the eigenvalue of J J^T on the mode is", NORM_J**2),
         step("The update of one mode value is therefore", expected),
     )
+
+
+def speed(velocity: Expr) -> Expr:
+    r"""||\dot\sigma|| of a mode whose layers move like c j_i with one factor c for all: |c| ||j||, for any depth.
+
+    Raises ValueError if the factor depends on the layer.
+
+    >>> speed(-ETA * SIGMA_DELTA * J_I) == ETA * Abs(SIGMA_DELTA) * NORM_J
+    True
+    """
+    common = velocity / J_I
+    if common.has(J_I):
+        raise ValueError(f"velocity: {velocity} given, allowed: j_i times a factor common to all layers")
+    return Abs(common) * NORM_J
+
+
+def fractional_speed(q: Expr | int = Q) -> Expr:
+    r"""||\dot\sigma|| = eta |sigma_Delta| ||j||^{1-2/q}: qNGD on one active mode (A eq. 15; eqs. 8, 13, 16).
+
+    >>> fractional_speed(2)
+    eta*Abs(sigma_Delta)
+    """
+    return ETA * Abs(SIGMA_DELTA) * NORM_J ** (1 - 2 / sympify(q))
+
+
+def natural_rate() -> dict[str, Expr]:
+    r"""\sigma_\Lambda = sigma_Delta / ||j||^2 and \dot\sigma_i = -eta sigma_Delta j_i / ||j||^2 (A eq. 12, S.I.13-14).
+
+    >>> natural_rate()["velocity"] == fractional_velocity(1)
+    True
+    """
+    return {"velocity": -ETA * SIGMA_DELTA * J_I / NORM_J**2, "multiplier": SIGMA_DELTA / NORM_J**2}
+
+
+def multiplier_residual(multiplier: Expr) -> Expr:
+    r"""j_i (||j||^2 sigma_Lambda - sigma_Delta): the multiplier equation A eq. 11 on one mode, seen by layer i.
+
+    >>> multiplier_residual(natural_rate()["multiplier"])
+    0
+    """
+    return J_I * (NORM_J**2 * multiplier - SIGMA_DELTA)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sympy import Expr, Integer, Rational, Symbol, log, sqrt
+from sympy import Expr, Integer, Rational, Symbol, log, sqrt, sympify
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, step
@@ -117,13 +117,13 @@ def null_vector_is_orthogonal() -> Decision:
     )
 
 
-def fractional_filter(q: Expr = Q) -> Expr:
+def fractional_filter(q: Expr | int = Q) -> Expr:
     r"""kappa^{-1/q}: \dot w = -eta M^T f(M M^T) vec(Delta Sigma_x^{1/2}) solves H_+^{1/q} \dot w = -eta g.
 
     >>> equal(KAPPA ** (1 / Q) * fractional_filter(), Integer(1)).outcome
     'proved'
     """
-    return KAPPA ** (-1 / q)
+    return KAPPA ** (-1 / sympify(q))
 
 
 def intertwining() -> Decision:
@@ -148,23 +148,23 @@ def intertwining() -> Decision:
     )
 
 
-def solves_root_equation(spectral_filter: Expr, q: Expr = Q) -> Decision:
+def solves_root_equation(spectral_filter: Expr, q: Expr | int = Q) -> Decision:
     r"""Whether H_+^{1/q} \dot w + eta g = 0 on each singular direction s of M, for \dot w = -eta s f(s^2) delta."""
     s, delta = Symbol("s", positive=True), DELTA_K
     velocity = -ETA * s * spectral_filter.subs(KAPPA, s**2) * delta
-    residual = (s**2) ** (1 / q) * velocity + ETA * s * delta
+    residual = (s**2) ** (1 / sympify(q)) * velocity + ETA * s * delta
     return equal(residual, Integer(0)).explain(
         step("On the singular direction s the gradient is the displacement times s; the root equation reads", residual)
     )
 
 
-def squared_speed(q: Expr = Q) -> Expr:
+def squared_speed(q: Expr | int = Q) -> Expr:
     r"""eta^2 kappa^{1-2/q} delta_k^2: the share of one eigenvector of the kernel in |\dot w|^2 (A eq. 15, any weights).
 
-    >>> squared_speed(Integer(2)) == ETA**2 * DELTA_K**2
+    >>> squared_speed(2) == ETA**2 * DELTA_K**2
     True
     """
-    return ETA**2 * KAPPA ** (1 - 2 / q) * DELTA_K**2
+    return ETA**2 * KAPPA ** (1 - 2 / sympify(q)) * DELTA_K**2
 
 
 def squared_speed_of(spectral_filter: Expr) -> Expr:
@@ -181,13 +181,13 @@ def root_speed() -> Expr:
     return ETA * sqrt(2 * LOSS)
 
 
-def speed_surplus(q: Expr = Q) -> Expr:
+def speed_surplus(q: Expr | int = Q) -> Expr:
     r"""One pair's share in |u_q|^2 |u_q'|^2 - |u_2|^4 for 1/q + 1/q' = 1, with the update eta u_q of the order q.
 
-    >>> speed_surplus(Integer(2))
+    >>> speed_surplus(2)
     0
     """
-    power = Rational(1, 2) - 1 / q
+    power = Rational(1, 2) - 1 / sympify(q)
     ratio = (KAPPA_K / KAPPA_L) ** power
     return DELTA_K**2 * DELTA_L**2 * (ratio - 1 / ratio) ** 2
 
