@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.func import jacfwd, jvp
+from torch.func import jacrev
 
-from numerics.networks import DeepLinear, Direction, flatten
+from numerics.networks import DeepLinear, Direction, flatten, unflatten
 
 
 def transformed(net: DeepLinear, changes: Sequence[Tensor]) -> DeepLinear:
@@ -20,15 +20,6 @@ def transformed(net: DeepLinear, changes: Sequence[Tensor]) -> DeepLinear:
         layers[i] = g @ layers[i]
         layers[i + 1] = torch.linalg.solve(g, layers[i + 1], left=False)
     return DeepLinear(tuple(layers))
-
-
-def move(net: DeepLinear, generators: Sequence[Tensor]) -> Direction:
-    """Return the derivative of `transformed` at g_i = 1 along the generators m_1, ..., m_{d-1}."""
-    _fitting(net, generators)
-    if not generators:
-        return tuple(torch.zeros_like(w) for w in net.weights)
-    ones = tuple(torch.eye(m.shape[-1], dtype=m.dtype, device=m.device).expand_as(m) for m in generators)
-    return jvp(lambda *changes: transformed(net, changes).weights, ones, tuple(generators))[1]
 
 
 def tangent(net: DeepLinear) -> Tensor:
@@ -46,7 +37,15 @@ def tangent(net: DeepLinear) -> Tensor:
         return flatten(transformed(net, changes).weights)
 
     ones = torch.cat([torch.eye(n, dtype=torch.float64, device=net.device).flatten() for n in hidden])
-    return jacfwd(weights)(ones)
+    return jacrev(weights)(ones)
+
+
+def move(net: DeepLinear, generators: Sequence[Tensor]) -> Direction:
+    """Return the derivative of `transformed` at g_i = 1 along the generators m_1, ..., m_{d-1}."""
+    _fitting(net, generators)
+    if not generators:
+        return tuple(torch.zeros_like(w) for w in net.weights)
+    return unflatten(tangent(net) @ torch.cat([m.flatten() for m in generators]), net.widths)
 
 
 def _fitting(net: DeepLinear, changes: Sequence[Tensor]) -> None:

@@ -9,23 +9,24 @@ Then r_{ab} counts the chains that contain [a, b], and every dimension is a sum 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations_with_replacement, permutations, product
-from math import prod
+from math import factorial
 
 from flint import fmpz_mat
-from sympy import Add, Expr, IndexedBase, Integer, Poly, Sum, Symbol, symbols
+from sympy import Add, Expr, IndexedBase, Integer, Max, Poly, Sum, Symbol, symbols
 
-from derivations.decide import Decision, zero
+from derivations.decide import Decision, all_of, zero
 from derivations.notation import DEPTH
 
 RANK = IndexedBase("r")
-_I, _A, _E = symbols("i a e", integer=True)
+I, _A, _E = symbols("i a e", integer=True)
 Chain = tuple[int, int]
 
 
 def parameters() -> Expr:
     """P = sum over layers of n_i n_{i-1}."""
-    return Sum(RANK[_I, _I] * RANK[_I - 1, _I - 1], (_I, 1, DEPTH))
+    return Sum(RANK[I, I] * RANK[I - 1, I - 1], (I, 1, DEPTH))
 
 
 def jacobian_rank() -> Expr:
@@ -37,8 +38,13 @@ def jacobian_rank() -> Expr:
     >>> at_depth(jacobian_rank(), 2)
     r[0, 0]*r[1, 2] - r[0, 1]*r[1, 2] + r[0, 1]*r[2, 2]
     """
-    steps = (RANK[_I, DEPTH] - RANK[_I - 1, DEPTH]) * RANK[0, _I - 1]
-    return RANK[1, DEPTH] * RANK[0, 0] + Sum(steps, (_I, 2, DEPTH))
+    steps = (RANK[I, DEPTH] - RANK[I - 1, DEPTH]) * RANK[0, I - 1]
+    return RANK[1, DEPTH] * RANK[0, 0] + Sum(steps, (I, 2, DEPTH))
+
+
+def separate_ranks() -> Expr:
+    """sum over layers of rank(A_i) rank(B_i): the blocks J_i counted as if their images were independent."""
+    return Sum(RANK[I, DEPTH] * RANK[0, I - 1], (I, 1, DEPTH))
 
 
 def null_dimension() -> Expr:
@@ -57,7 +63,7 @@ def stabiliser_dimension() -> Expr:
 
 def orbit_dimension() -> Expr:
     """dim of all moves m_i w_i - w_i m_{i-1}: sum of n_h^2 over hidden layers, less the stabiliser."""
-    return Sum(RANK[_I, _I] ** 2, (_I, 1, DEPTH - 1)) - stabiliser_dimension()
+    return Sum(RANK[I, I] ** 2, (I, 1, DEPTH - 1)) - stabiliser_dimension()
 
 
 def generic_gap() -> Expr:
@@ -71,6 +77,12 @@ def generic_gap() -> Expr:
     return Sum(left, (_E, _A + 1, DEPTH - 1), (_A, 0, DEPTH - 2)) + Sum(right, (_E, _A + 1, DEPTH), (_A, 1, DEPTH - 1))
 
 
+def monotone_gap() -> Expr:
+    """(n_{h-1} - n_h)(n_h - n_{h+1}) where positive: right for two layers, but blind to two drops further apart."""
+    return Sum(Max(0, (RANK[I - 1, I - 1] - RANK[I, I]) * (RANK[I, I] - RANK[I + 1, I + 1])), (I, 1, DEPTH - 1))
+
+
+@lru_cache(maxsize=1024)
 def at_depth(formula: Expr, depth: int) -> Expr:
     """The polynomial in the ranks r[a, b] that a formula is at a given depth."""
     return _written_out(formula.subs(DEPTH, depth)).expand()
@@ -152,7 +164,26 @@ def counts_generic_gap(formula: Expr, depth: int) -> Decision:
         widths = [1 + Add(*steps[: place + 1]) for place in order]
         smallest = {(a, b): widths[min(range(a, b + 1), key=lambda k: order[k])] for a, b in chains(depth)}
         values = {RANK[a, b]: value for (a, b), value in smallest.items()}
-        found = zero((exact - stated).xreplace(values))
-        if not found.proved:
-            return found
-    return Decision("proved", f"polynomial identity in each of {prod(range(1, depth + 2))} orders of the widths")
+        difference = (exact - stated).xreplace(values).expand()
+        if difference != 0:
+            return zero(difference)
+    return Decision("proved", f"polynomial identity in each of {factorial(depth + 1)} orders of the {depth + 1} widths")
+
+
+def same_counts(formula: Expr, other: Expr) -> bool:
+    """Whether two formulas are the same polynomial in the ranks at the depths 1..5."""
+    return all(at_depth(formula, d) == at_depth(other, d) for d in range(1, 6))
+
+
+def at_depths(decide: Callable[[int], Decision], largest: int) -> Decision:
+    """The conjunction over d = 1..largest, up to the first depth that is not proved.
+
+    >>> at_depths(lambda depth: counts_pairs(orbit_dimension(), orbit_of_pair, depth), 3).outcome
+    'proved'
+    """
+    found = []
+    for depth in range(1, largest + 1):
+        found.append(decide(depth))
+        if not found[-1].proved:
+            return found[-1]
+    return all_of(*found)
