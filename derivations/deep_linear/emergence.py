@@ -118,9 +118,10 @@ def residual_order(exponent: Expr) -> Decision:
     linear = prefix.T * prefix - BEFORE.T * BEFORE * GRAM - BEFORE.T * defect
     balance = LAYER * LAYER.T - ABOVE.T * ABOVE
     layer, above = SCALE * LAYER, SCALE * ABOVE
-    degree = layer * layer.T - above.T * above - SCALE**exponent * balance
+    growth = layer * layer.T - above.T * above - SCALE**2 * balance
     return all_of(
-        defect_recursion(next_defect()), words.vanishes(linear), words.vanishes(degree)
+        defect_recursion(next_defect()), words.vanishes(linear), words.vanishes(growth),
+        equal(SCALE**exponent, SCALE**2),
     ).explain(
         step("The Gram matrix of the map differs from a power of that of the first layer by terms linear in D:",
              BEFORE.T * DEFECT),
