@@ -8,8 +8,22 @@ and bases of powers differ from 0.
 from __future__ import annotations
 
 import sympy
-from sympy import Eq, Expr, Float, IndexedBase, MatrixBase, S, Symbol, expand, expand_log, powsimp, sympify
+from sympy import (
+    Eq,
+    Expr,
+    Float,
+    Indexed,
+    IndexedBase,
+    MatrixBase,
+    S,
+    Symbol,
+    expand,
+    expand_log,
+    powsimp,
+    sympify,
+)
 from sympy.concrete.expr_with_limits import ExprWithLimits
+from sympy.core.function import AppliedUndef
 
 from derivations.decision import Decision, Outcome, Step, all_of, step
 from derivations.enclosures import enclosed
@@ -31,7 +45,7 @@ __all__ = [
     "zero",
 ]
 
-ATTEMPTS = 12
+ATTEMPTS = 30
 
 
 def zero(expr: Expr | MatrixBase, *, positive_powers: bool = True) -> Decision:
@@ -119,6 +133,8 @@ def _witness(expr: Expr) -> Decision:
     functions = free_values(expr)
     plain = expr.xreplace(functions)
     back = {dummy: f for f, dummy in functions.items()}
+    if plain.has(AppliedUndef, Indexed):
+        return Decision("undecided", "values under a sum or an integral have no certified number")
     labels = {node.label for node in expr.atoms(IndexedBase)}
     symbols = {
         s for e in (plain, *functions) for s in e.free_symbols if s.is_Symbol and s not in labels

@@ -12,6 +12,7 @@ import sympy
 from sympy import Abs, Add, Expr, LambertW, Mul, S, Sum, expand, factor, factorrat, log, sign, together
 
 _HYPERBOLIC = (sympy.sinh, sympy.cosh, sympy.tanh, sympy.coth, sympy.sech, sympy.csch)
+_INVERSE = (sympy.asinh, sympy.acosh, sympy.atanh, sympy.acoth)
 _TRIGONOMETRIC = (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc)
 _FACTORIALS = (sympy.gamma, sympy.factorial, sympy.RisingFactorial, sympy.FallingFactorial, sympy.binomial)
 
@@ -23,6 +24,8 @@ def canonical_powers(expr: Expr, *, positive_powers: bool = True) -> Expr:
     >>> canonical_powers(log((x * y) ** a))
     a*log(x) + a*log(y)
     """
+    if expr.has(*_INVERSE):
+        expr = expr.rewrite(_INVERSE, log)
     if expr.has(*_HYPERBOLIC, *_TRIGONOMETRIC):
         expr = expr.rewrite(_HYPERBOLIC + _TRIGONOMETRIC, sympy.exp)
     if expr.has(*_FACTORIALS):
@@ -82,6 +85,8 @@ class _Pass:
                 terms.append(n * exponent)
             elif inner.is_positive and exponent.is_extended_real:
                 terms.append(n * exponent * log(inner))
+            elif isinstance(b, LambertW) and len(b.args) == 1 and b.args[0].is_positive:
+                terms.append(n * (self._log(b.args[0]) - b))
             else:
                 terms.append(n * log(b))
         return Add(*terms)

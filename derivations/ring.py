@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import sympy
-from sympy import Abs, Dummy, Expr, I, Poly, S, Symbol, expand, fraction, together
+from sympy import Abs, Dummy, Expr, I, Poly, S, Symbol, fraction, together
 
 from derivations.exponents import Basis, number_factors, opaque
 from derivations.powers import canonical_powers
@@ -32,7 +32,9 @@ def numerator(expr: Expr, *, positive_powers: bool = True) -> Expr:
     """
     prepared = canonical_powers(expr, positive_powers=positive_powers)
     tower = _Tower(_exponents(prepared))
-    top, bottom = fraction(together(tower.encode(prepared)))
+    encoded = tower.encode(prepared)
+    # together() is by far the slowest step, and a polynomial does not need it.
+    top, bottom = (encoded, S.One) if encoded.is_polynomial() else fraction(together(encoded))
     if tower.reduce(bottom) == 0:
         raise VanishingDenominator(f"expr: a denominator vanishes identically in {expr}")
     return tower.reduce(top)
@@ -100,7 +102,12 @@ class _Tower:
         """The numerator modulo the relations, latest first, expanded."""
         for atom, degree, image in reversed(self.relations):
             polynomial = _remainder(polynomial, atom, degree, image)
-        return expand(polynomial)
+        return _expanded(polynomial)
+
+
+def _expanded(polynomial: Expr) -> Expr:
+    symbols = sorted(polynomial.free_symbols, key=lambda s: s.sort_key())
+    return sympy.ring(symbols, sympy.QQ)[0].from_expr(polynomial).as_expr() if symbols else polynomial
 
 
 def _remainder(polynomial: Expr, atom: Symbol, degree: int, image: Expr) -> Expr:

@@ -58,9 +58,11 @@ def _decide(expr: Expr, *, strict: bool, squares: tuple[tuple[Expr, Expr], ...] 
 
 
 def _sample(expr: Expr) -> Iterator[dict[Symbol, Expr]]:
-    """General points, then points where all symbols agree, the usual place of equality."""
+    """General points, then the usual places of equality: an edge of the domain, all symbols equal."""
     symbols = expr.free_symbols
     yield from points(symbols, ATTEMPTS)
+    for point in points(symbols, 1):
+        yield from ({**point, s: edge} for s in symbols for edge in (S.Zero, S.One) if allowed(edge, s))
     for number in (S.One, S(2), S.Half, S.Zero, -S.One):
         if all(allowed(number, s) for s in symbols):
             yield dict.fromkeys(symbols, number)

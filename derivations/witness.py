@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import mpmath
-from sympy import Expr, Rational, Symbol
+from sympy import Expr, I, Rational, Symbol
 
 from derivations.balls import NotEnclosable, ball
 from derivations.compiled import function
@@ -22,7 +22,7 @@ def allowed(value: Expr, symbol: Symbol) -> bool:
 
 
 def _draw(symbol: Symbol, early: bool, generator: random.Random) -> Expr | None:
-    """A rational number that satisfies the assumptions of the symbol, or None."""
+    """A rational number (or a + b i for a complex symbol) within the assumptions of the symbol, or None."""
     for attempt in range(200):
         if early and attempt < len(_FIRST):
             value = generator.choice(_FIRST)
@@ -32,6 +32,8 @@ def _draw(symbol: Symbol, early: bool, generator: random.Random) -> Expr | None:
             value = Rational(round(value))
         if not symbol.is_nonnegative and (symbol.is_nonpositive or generator.random() < 0.5):
             value = -value
+        if symbol.is_extended_real is None and not early and generator.random() < 0.5:
+            value += I * Rational(generator.randint(1, 30), generator.randint(1, 6))
         if allowed(value, symbol):
             return value
     return None
@@ -83,8 +85,13 @@ def _nonzero_mpmath(expr: Expr, point: Mapping[Symbol, Expr]) -> tuple[str, str]
 
 def _mpmath_value(expr: Expr, point: Mapping[Symbol, Expr], digits: int) -> Any:
     with mpmath.workdps(digits):
-        values = [mpmath.mpf(int(v.p)) / int(v.q) for v in point.values()]
+        parts = [v.as_real_imag() for v in point.values()]
+        values = [mpmath.mpc(_ratio(x), _ratio(y)) if y else _ratio(x) for x, y in parts]
         return mpmath.mpmathify(function(expr, tuple(point), backend="mpmath", dps=digits)(*values))
+
+
+def _ratio(value: Expr) -> Any:
+    return mpmath.mpf(int(value.p)) / int(value.q)
 
 
 def short(value: Any) -> str:

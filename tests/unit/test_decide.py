@@ -50,6 +50,8 @@ TRUE = [
     sp.sin(s) ** 2 + sp.cos(s) ** 2 - 1,
     sp.gamma(x + 2) - x * (x + 1) * sp.gamma(x),
     sp.LambertW(x) * exp(sp.LambertW(x)) - x,
+    log(sp.LambertW(x)) + sp.LambertW(x) - log(x),
+    sp.tanh(sp.atanh(x / (1 + x)) + s) * (1 + x + x * sp.tanh(s)) - x - (1 + x) * sp.tanh(s),
     f((s + 1) ** 2) - f(s**2 + 2 * s + 1),
     Sum(a * sigma[i], (i, 1, DEPTH)) - a * Sum(sigma[i], (i, 1, DEPTH)),
     Sum(a, (i, 1, DEPTH)) - a * DEPTH,
@@ -73,6 +75,26 @@ WRONG = [
     log(-x) - log(x),
     (z * x) ** Rational(1, 2) + sqrt(x) * sqrt(z),
 ]
+
+# True for positive symbols only: the rules that a forced simplification would use on real or complex ones.
+FORCED = [
+    sqrt(s * u) - sqrt(s) * sqrt(u),
+    log(s * u) - log(s) - log(u),
+    log(s**2) - 2 * log(s),
+    (s**3) ** Rational(1, 3) - s,
+    (z**2) ** Q - z ** (2 * Q),
+    (s**3) ** Q - s ** (3 * Q),
+    exp(z) ** Rational(1, 2) - exp(z / 2),
+    sqrt(1 / s) - 1 / sqrt(s),
+    Abs(z) ** 2 - z**2,
+    sp.atanh(s) - log((1 + s) / (1 - s)) / 2,
+    log(s**u) - u * log(s),
+]
+
+
+@pytest.mark.parametrize("expr", FORCED, ids=str)
+def test_rules_for_positive_symbols_are_refuted_on_others(expr):
+    assert zero(expr).refuted
 
 
 @pytest.mark.parametrize("expr", TRUE, ids=str)
@@ -208,6 +230,7 @@ def test_strict_signs():
     assert positive(x**3 - x + 1).proved
     assert positive((x - y) ** 2).refuted
     assert positive(s**2).refuted
+    assert positive(TIME * DEPTH).refuted
     assert positive(exp(s) - s).outcome == "undecided"
     assert nonnegative(exp(s) - 1 - s).outcome == "undecided"
 
