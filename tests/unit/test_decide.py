@@ -25,7 +25,7 @@ z = Symbol("z")
 f = sp.Function("f")
 sigma = sp.IndexedBase("sigma", real=True)
 i, k = sp.symbols("i k", integer=True, positive=True)
-steady = settings(derandomize=True, max_examples=30, deadline=None, database=None)
+steady = settings(derandomize=True, max_examples=15, deadline=None, database=None)
 
 TRUE = [
     x ** (2 / Q) * x ** (1 - 2 / Q) - x,
