@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -158,7 +161,8 @@ def _examined(due: list[str], options: Options, jobs: int, started: Callable[[st
             while queue and len(waiting) < jobs:
                 name = queue.pop(0)
                 started(name)
-                waiting[pool.submit(examine_and_record, name, options)] = name
+                with _deaf_children():
+                    waiting[pool.submit(examine_and_record, name, options)] = name
             finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in finished:
                 yield waiting.pop(future), future.result()
@@ -170,13 +174,23 @@ def _examined(due: list[str], options: Options, jobs: int, started: Callable[[st
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C from their first instruction on; the parent hears it again afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _one_thread() -> None:
     """One thread a process: results do not depend on how sums are split, and pools do not fight for cores."""
-    import signal
-
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
