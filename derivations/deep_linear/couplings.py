@@ -10,8 +10,9 @@ from __future__ import annotations
 from sympy import Expr, Ge, Integer, Min, Rational, S, Symbol, diff, prod
 from sympy.logic.boolalg import Boolean
 
-from derivations.decide import Decision, all_of, equal, step, zero
-from derivations.notation import ETA, J_I, N_0, N_D, NORM_J, SIGMA, SIGMA_DELTA, SIGMA_I, SIGMA_K
+from derivations.decide import Decision, equal, step, zero
+from derivations.deep_linear import modes
+from derivations.notation import ETA, N_0, N_D, NORM_J, SIGMA, SIGMA_DELTA, SIGMA_I, SIGMA_K
 from derivations.witness import points
 
 REST = Symbol("R", real=True, nonzero=True)
@@ -180,17 +181,14 @@ def gradient_speed() -> Expr:
     return ETA * abs(SIGMA_DELTA) * NORM_J
 
 
-def is_speed(formula: Expr, velocity: Expr) -> Decision:
-    r"""Whether a formula is the speed |c| ||j|| of a mode whose layers move with velocity c j_i, c common.
+def has_gradient_speed(formula: Expr) -> Decision:
+    """Whether a formula is the speed of the mode equation of gradient descent, all layers taken together.
 
-    >>> rate = -ETA * SIGMA_DELTA * J_I
-    >>> is_speed(gradient_speed(), rate).outcome, is_speed(ETA * NORM_J, rate).outcome
+    >>> has_gradient_speed(gradient_speed()).outcome, has_gradient_speed(ETA * NORM_J).outcome
     ('proved', 'refuted')
     """
-    common = velocity.coeff(J_I, 1)
-    return all_of(
-        equal(velocity, common * J_I), equal(formula**2, common**2 * NORM_J**2), equal(formula, abs(formula))
-    ).explain(
-        step("All layers share the factor in front of their coupling:", common),
-        step("The squares of the couplings add up to ||j||^2, which gives", common**2 * NORM_J**2),
+    velocity = modes.filtered_velocity(lambda eigenvalue: eigenvalue**0)
+    return equal(formula, modes.speed(velocity)).explain(
+        step("The layers move with velocities that share one factor:", velocity),
+        step("The squares of the couplings add up to ||j||^2, so the speed is", modes.speed(velocity)),
     )
