@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from sympy import Matrix, Symbol, randMatrix
+from sympy import Expr, Matrix, Symbol, randMatrix
 
 from derivations import words
-from derivations.decide import Decision, all_of, step
+from derivations.decide import Decision, all_of, step, zero
 from derivations.deep_linear.null_space import A_NEXT, CHANGE, CHANGE_BELOW, generator, relabelled
 from derivations.notation import B_I, DEPTH, ETA, K_SIZE, N_0, N_D, W_I, W_NEXT, M, N
 from derivations.words import Expression, LayerSum, Letter, Trace, trace
@@ -94,6 +94,17 @@ def is_orbit_product(formula: LayerSum) -> Decision:
         step("The moves of one generator, paired with a velocity:", product),
         step("Collected around the generator:", summand),
         step("The product is linear in the generator. Zero for every generator means that its matrix is zero:", inside),
+    )
+
+
+def is_orbit_sum(limit: Expr, formula: LayerSum) -> Decision:
+    """Whether the layers 1..limit with this summand are all there are: generators exist at the layers 1..d-1.
+
+    >>> is_orbit_sum(DEPTH, orbit_product()).outcome
+    'refuted'
+    """
+    return all_of(is_orbit_product(formula), zero(limit - (DEPTH - 1))).explain(
+        step("A generator acts between two layers: the sum ends at", DEPTH - 1)
     )
 
 

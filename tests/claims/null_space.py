@@ -22,6 +22,7 @@ from tests.checker.bounds import rounding
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, both, vanishes
 from tests.checker.evidence import Bound
+from tests.claims.hidden_layers import null_basis
 from tests.claims.settings import Setting, array, generic, layer_values, near_solution
 
 SHAPES = grid(depth=[2, 3, 5], widths=["square", "widening", "narrowing", "wide", "waist"], seed=[0])
@@ -179,12 +180,6 @@ slope = Claim(
 def differential_of_the_loss(formula):
     """Differentiate the loss along one layer and see what the result depends on."""
     return null_space.is_slope_of_loss(formula.summand)
-
-
-def null_basis(net: DeepLinear) -> Tensor:
-    """Orthonormal directions (P, dim) along which the map does not change, from the singular vectors of its Jacobian."""
-    _, values, vectors = torch.linalg.svd(autograd.jacobian(net), full_matrices=True)
-    return vectors[int((values > 1e-10 * values[0]).sum()) :].mT
 
 
 def spread(net: DeepLinear) -> float:
