@@ -65,13 +65,24 @@ def section_key(section: str) -> tuple[int, tuple[tuple[int, int, str], ...]]:
 
 
 def complete(ledger: Ledger) -> dict[str, Any]:
-    """The ledger with the optional keys of statements filled in; raises ValueError on another schema."""
+    """The ledger with the optional keys of statements filled in; raises ValueError on another schema.
+
+    A statement without a section gets the one that its ``where`` begins with.
+    """
     if not isinstance(ledger, Mapping) or ledger.get("schema") != 1 or "claims" not in ledger:
         given = ledger.get("schema") if isinstance(ledger, Mapping) else type(ledger).__name__
         raise ValueError(f"ledger: schema {given} given, allowed: 1")
-    blank = {"paper": "A", "section": "", "where": "", "says": "", "claims": [], "reason": ""}
-    statements = {label: {**blank, **said} for label, said in ledger.get("statements", {}).items()}
+    blank = {"paper": "A", "where": "", "says": "", "claims": [], "reason": ""}
+    statements = {
+        label: {**blank, "section": _section_in(said.get("where", "")), **said}
+        for label, said in ledger.get("statements", {}).items()
+    }
     return {**ledger, "statements": statements}
+
+
+def _section_in(where: str) -> str:
+    found = re.match(r"(?:section |sec\. )?(abstract|S\.I\.[\d.]*\d|\d+(?:\.\d+)*)\b", where)
+    return found[1] if found else ""
 
 
 def label_order(ledger: Ledger) -> dict[str, tuple[Any, ...]]:

@@ -282,6 +282,13 @@ def test_sections_and_labels_follow_the_paper() -> None:
     assert order == ["gradient.words", "modes.fractional-rate", "modes.faster"]
 
 
+def test_a_missing_section_is_read_from_where() -> None:
+    ledger = sample_ledger()
+    for where, section in (("section 3.1, eq. 14", "3.1"), ("S.I.2, below eq. 4", "S.I.2"), ("figure 3", "")):
+        ledger["statements"]["C1-34"] = {"where": where, "says": "a law"}
+        assert complete(ledger)["statements"]["C1-34"]["section"] == section
+
+
 def test_graphs_stay_small_and_cycles_end() -> None:
     ledger = sample_ledger()
     example = ledger["claims"]["modes.fractional-rate"]
