@@ -1,8 +1,8 @@
 r"""Singular-mode dynamics: what an update rule does to one aligned singular mode of a deep linear network.
 
-A mode is the chain of signed values sigma_1, ..., sigma_d that the layers give to one aligned direction. Its map value
-is sigma = prod sigma_i, its couplings are j_i = d sigma / d sigma_i, and sigma_Delta = sigma - sigma^*. Time is in units
-of 1 / eta unless eta is written. Source: A section 3.1 and its supplement.
+A mode is the chain of signed values sigma_1, ..., sigma_d that the layers give to one aligned direction. Its map
+value is sigma = prod sigma_i, its couplings are j_i = d sigma / d sigma_i, and sigma_Delta = sigma - sigma^*. Time is
+in units of 1 / eta unless eta is written. Source: A section 3.1 and its supplement.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def kernel_acts_on_modes() -> Decision:
     return all_of(
         words.vanishes(acted - diagonal, rules), words.vanishes(back - diagonal_back, rules)
     ).explain(
-        step("One layer's term of J J^T, applied to a map that is diagonal in the outer bases, stays diagonal:", diagonal),
+        step("One layer's term of J J^T keeps a map diagonal that is diagonal in the outer bases:", diagonal),
         step("so does the step back to the weights:", diagonal_back),
         step("On mode entries the diagonal factors multiply: the term contributes", J_I**2),
     )

@@ -38,12 +38,12 @@ def mode_velocity(setting: Setting, rule: object) -> np.ndarray:
 
 
 def velocity_rounding(setting: Setting, power: float) -> Bound:
-    """Rounding of a spectral function of the kernel: its matrix size, its spread ||j||^2, and the chain of products."""
+    """Rounding of a spectral function of the kernel: its factor's size, its spread ||j||^2, the chain of products."""
     found = mode_values(setting)
     norm, gap = found[NORM_J], found[SIGMA_DELTA]
     spread = float(norm.max() / norm.min()) ** 2
     sizes = setting.net.widths
-    operations = sum(sizes) * len(sizes) + sizes[0] * sizes[-1]
+    operations = setting.net.parameters + sum(sizes) * len(sizes) + sizes[0] * sizes[-1]
     scale = float(np.abs(norm ** (1 + 2 * power) * gap).max())
     return rounding(scale, operations, max(spread, 1.0))
 

@@ -29,7 +29,7 @@ from tests.claims.updates import POWERS, RATE, SHAPES, chain, directions, power_
 speed = Claim(
     "natural-gradient.speed",
     source="A eq. 15",
-    says="On any weights the squared speed sums over the kernel's eigenvectors, each weighted by a power of its eigenvalue.",
+    says="On any weights the squared speed is a sum over the kernel's eigenvectors, weighted by powers of its eigenvalues.",
     formula=fractional.squared_speed,
     lhs=r"\lVert \dot w \rVert^2_{\kappa}",
     uses=("natural-gradient.dual-form",),
