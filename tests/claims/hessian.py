@@ -180,7 +180,7 @@ saddle = Claim(
         "half the curvature": lambda: (hessian.SINGULAR / 2, -hessian.SINGULAR / 2),
     },
     remark=(
-        "Here $`s_k`$ runs through the singular values of $`W^* \\Sigma_x`$, and each sign occurs once a hidden unit. A "
+        "Here $`s_k`$ runs through the singular values of $`W^* \\Sigma_x`$, each sign once a hidden unit. A "
         "method that divides by the true Hessian is drawn to this point; gradient descent leaves it."
     ),
 )
