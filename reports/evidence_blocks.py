@@ -162,7 +162,14 @@ def dropped_block(claim: Claim) -> str:
             rows.append([text(check["drops"]), spoken(name), str(check["cases"]), "did not run", "—"])
             continue
         against = f"{check['contradicts']} against, {check['supports']} in support"
-        rows.append([text(check["drops"]), text(check["says"]) or spoken(name), str(check["cases"]), against,
-                     number(check["largest_error_over_bound"])])
+        rows.append(
+            [
+                text(check["drops"]),
+                text(check["says"]) or spoken(name),
+                str(check["cases"]),
+                against,
+                number(check["largest_error_over_bound"]),
+            ]
+        )
     header = ["without", "tried on", "cases", "outcome", "error in units of its bound"]
     return "\n\n".join(["## Dropping an assumption", table(header, rows)])

@@ -145,8 +145,16 @@ def _draw_residual(axes: Axes, panel: Mapping[str, Any]) -> None:
     if bound:
         axes.axhline(bound, color=INK, lw=1.1, ls=(0, (5, 3)))
         axes.axhspan(low, bound, color=INK, alpha=0.12, lw=0)
-        axes.annotate("bound", (1, bound), xycoords=("axes fraction", "data"), xytext=(-2, 2),
-                      textcoords="offset points", ha="right", va="bottom", fontsize=7.5)
+        axes.annotate(
+            "bound",
+            (1, bound),
+            xycoords=("axes fraction", "data"),
+            xytext=(-2, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=7.5,
+        )
     axes.set_ylabel(_label(residual["label"]) or "residual", fontsize=8)
     axes.yaxis.set_major_locator(LogLocator(numticks=6 if not panel["series"] else 4))
     axes.yaxis.set_minor_locator(NullLocator())

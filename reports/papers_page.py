@@ -53,9 +53,7 @@ def _statement(ledger: Ledger, label: str) -> str:
 
 def _verdicts(ledger: Ledger, said: Mapping[str, Any]) -> str:
     claims = ledger["claims"]
-    badges = [
-        f"**{verdict(claims[one])}**: {claim_link(one, '../claims/')}" for one in said["claims"] if one in claims
-    ]
+    badges = [f"**{verdict(claims[one])}**: {claim_link(one, '../claims/')}" for one in said["claims"] if one in claims]
     if badges:
         return " · ".join(badges)
     return f"**Not checked**: {text(said['reason'])}" if said["reason"] else "**Gap**: no claim, and no reason given."

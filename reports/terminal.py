@@ -32,8 +32,10 @@ def _tone(claim: Claim) -> str:
 
 def listing(claims: Mapping[str, Claim]) -> None:
     """One line a claim: id, verdict, source, what it says; cut to the width of a terminal."""
-    wide = [max((len(value) for value in column), default=0) for column in zip(
-        *((name, claim["verdict"], claim["source"]) for name, claim in claims.items()), strict=True)]
+    wide = [
+        max((len(value) for value in column), default=0)
+        for column in zip(*((name, claim["verdict"], claim["source"]) for name, claim in claims.items()), strict=True)
+    ]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for name, claim in claims.items():
         cells = zip((name, claim["verdict"], claim["source"]), wide, strict=True)

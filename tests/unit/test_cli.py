@@ -119,9 +119,7 @@ def test_bad_usage_is_one_line(arguments: list[str], said: str, capsys: pytest.C
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema": 7, "claims": {}}'])
-def test_a_file_that_is_no_ledger_is_refused(
-    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_is_no_ledger_is_refused(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.json"
     path.write_text(content)
     assert main(["list", "--ledger", str(path)]) == 2

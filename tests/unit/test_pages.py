@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,16 +12,10 @@ import pytest
 from reports import ledger as store
 from reports.claim_page import figures_of
 from reports.graph import NODES, ancestors, family_graph, tree
-from reports.markdown import anchors, faults, number, paginate, slug, table, tex, text
+from reports.markdown import faults, slug
 from reports.pages import END, START, build, pages, update_readme
-from reports.words import complete, in_paper_order, largest_ratio, section_key, tally
-from tests.unit.sample_ledger import sample_ledger, undrawn_ledger
-
-LEDGERS = {"sample": sample_ledger()}
-if store.PUBLISHED.exists():
-    LEDGERS["committed"] = store.load()
-
-every_ledger = pytest.mark.parametrize("ledger", LEDGERS.values(), ids=LEDGERS.keys())
+from reports.words import complete, in_paper_order, largest_ratio, section_key
+from tests.unit.sample_ledger import LEDGERS, every_ledger, sample_ledger, undrawn_ledger
 
 
 def drawings(ledger: dict[str, Any]) -> set[str]:
@@ -70,123 +63,6 @@ def test_a_dangling_link_is_noticed() -> None:
     assert dangling(written, set()) == ["claims/b.md: ../index.md#nowhere", "claims/b.md: ../figures/n.svg"]
     written["claims/b.md"] = "# B\n[y](../index.md#a) ![z](../figures/n.svg)"
     assert dangling(written, {"figures/n.svg"}) == []
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        r"the $`\operatorname{Tr}`$ of it",
-        "$$x$$",
-        "a plain $x$ there",
-        "| a | $`|x|`$ |",
-        "of degree-$`d`$",
-        "seen ($`d`$)",
-        "[see $`x`$](a.md)",
-        "text ```math\nx\n```",
-        "x" * 60_000,
-        "```math\n\\phantom{x}\n```",
-    ],
-)
-def test_faults_are_noticed(bad: str) -> None:
-    assert faults(bad) != []
-
-
-def test_repaired_prose_has_no_faults() -> None:
-    prose = r"degree-$`d`$ of ($\operatorname{Tr} |x|$) and *all* a_b < c [1] `code|x`"
-    assert faults(prose) != []
-    repaired = text(prose)
-    assert faults(table(["a"], [[repaired]])) == []
-    assert r"\*all\* a\_b &lt; c \[1\]" in repaired
-    assert r"$`\mathrm{Tr} \vert x\vert`$" in repaired
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(3, "3"), (0.0312, "0.0312"), (1e-8, "1e-8"), (6.6512e-14, "6.65e-14"), (1234567.0, "1.23e6"), (None, "—"),
-     ("inf", "infinite"), (float("nan"), "not a number"), (-0.5, "-0.5"), (0.0, "0"), (12, "12")],
-)  # fmt: skip
-def test_numbers_are_printed_in_one_way(value: Any, shown: str) -> None:
-    assert number(value) == shown
-
-
-def test_norm_bars_become_macros() -> None:
-    assert tex(r"\left\|x\right\| + |y| + \left|z\right|").replace(" ", "") == (
-        r"\left\lVertx\right\rVert+\verty\vert+\left\lvertz\right\rvert"
-    )
-
-
-_TOKEN = re.compile(r"(?<![\w.\-/])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w/])")
-
-
-def printed(content: str) -> set[str]:
-    """The numbers that a reader sees in the prose of a page."""
-    content = re.sub(r"^```.*?^```$", "", content, flags=re.DOTALL | re.MULTILINE)
-    content = re.sub(r"\$`.*?`\$|`[^`\n]*`|!\[[^\]]*\]\([^)]*\)|\]\([^)]*\)", " ", content)
-    return set(_TOKEN.findall(content))
-
-
-def leaves(thing: Any) -> Iterator[Any]:
-    """All keys and values of a ledger."""
-    if isinstance(thing, dict):
-        for key, value in thing.items():
-            yield key
-            # Points of drawings and samples are not printed: left in, they would excuse almost any number.
-            yield from leaves(value) if key not in ("panels", "sample") else ()
-    elif isinstance(thing, list):
-        for value in thing:
-            yield from leaves(value)
-    else:
-        yield thing
-
-
-def known_numbers(ledger: dict[str, Any]) -> set[str]:
-    """Numbers of the ledger as printed, with the counts and sums that pages may state about it."""
-    found: set[str] = set()
-    for leaf in leaves(ledger):
-        if isinstance(leaf, str):
-            found |= set(re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", leaf.replace("e-0", "e-")))
-        elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
-            found |= {number(leaf), number(leaf, 6)}
-    return found | {str(count) for count in counts(ledger)}
-
-
-def counts(ledger: dict[str, Any]) -> set[int]:
-    claims, statements = list(ledger["claims"].values()), list(complete(ledger)["statements"].values())
-    checks = [check for claim in claims for check in claim["checks"].values()]
-    found = {len(claims), len(checks), *tally(claims).values()}
-    for family in {claim["family"] for claim in claims}:
-        found |= {len(mine := [c for c in claims if c["family"] == family]), *tally(mine).values()}
-    for paper in {said["paper"] for said in statements}:
-        mine = [said for said in statements if said["paper"] == paper]
-        claimed = sum(bool(said["claims"]) for said in mine)
-        excused = sum(bool(said["reason"]) and not said["claims"] for said in mine)
-        found |= {len(mine), claimed, excused, len(mine) - claimed - excused}
-        found.add(len({name for said in mine for name in said["claims"]}))
-    found.add(sum(not said["claims"] and not said["reason"] for said in statements))
-    for claim in claims:
-        mine = list(claim["checks"].values())
-        found |= {len(mine), *(sum(bool(c[key]) for c in mine) for key in ("network", "skipped"))}
-        found |= {sum(c[key] for c in mine) for key in ("supports", "contradicts", "undecided", "outside")}
-        found.add(claim["mutants"].get("tried", 0) - claim["mutants"].get("equivalent", 0))
-    ran = [check for check in checks if not check["skipped"]]
-    found |= {len(ran), len(checks) - len(ran), sum(c["network"] for c in ran), sum(c["supports"] for c in ran)}
-    wrong = [killers for claim in claims for killers in claim["falsifiers"].values()]
-    found |= {len(wrong), sum(map(bool, wrong))}
-    found |= {sum(claim["mutants"].get(key, 0) for claim in claims) for key in ("tried", "killed", "equivalent")}
-    proved = [p for claim in claims for p in claim["proofs"].values() if p["outcome"] == "proved"]
-    return found | {len(proved), sum(bool(p["generic_in"]) for p in proved)}
-
-
-@every_ledger
-def test_every_number_on_a_page_occurs_in_the_ledger(ledger: dict[str, Any]) -> None:
-    known = known_numbers(ledger)
-    strange = {name: printed(content) - known for name, content in pages(ledger).items()}
-    assert {name: numbers for name, numbers in strange.items() if numbers} == {}
-
-
-@pytest.mark.parametrize("invented", ["0.777", "4711", "3.3e-7"])
-def test_an_invented_number_is_noticed(invented: str) -> None:
-    assert printed(f"The error is {invented} of its bound.") - known_numbers(LEDGERS["sample"]) == {invented}
 
 
 def test_index_puts_what_is_wrong_first() -> None:
@@ -266,14 +142,6 @@ def test_long_guides_go_on_in_parts_and_links_follow() -> None:
     assert "curvature.md#c2-899" not in written["claims/modes.fractional-rate.md"]
 
 
-def test_paginate_keeps_order_and_everything() -> None:
-    parts = [f"part {k} " + "x" * 20_000 for k in range(6)]
-    found = paginate("folder/name", "# Head\n\nlead", parts)
-    assert list(found) == ["folder/name.md", "folder/name-2.md", "folder/name-3.md"]
-    joined = "".join(found.values())
-    assert [joined.index(f"part {k} x") for k in range(6)] == sorted(joined.index(f"part {k} x") for k in range(6))
-
-
 def test_sections_and_labels_follow_the_paper() -> None:
     sections = ["S.I.10", "3.2", "abstract", "10", "S.I.2", "3.1", "beyond the paper"]
     wanted = ["abstract", "3.1", "3.2", "10", "S.I.2", "S.I.10", "beyond the paper"]
@@ -335,10 +203,6 @@ def test_readme_block_stands_between_its_markers(tmp_path: Path) -> None:
 def test_another_schema_is_refused(bad: Any) -> None:
     with pytest.raises(ValueError, match="schema .* given, allowed: 1"):
         pages(bad)
-
-
-def test_anchors_are_those_of_github() -> None:
-    assert anchors({"a.md": "# x\n### igoi.abs-b\ntext\n"}, "###") == {"igoi.abs-b": "a.md#igoiabs-b"}
 
 
 def test_committed_pages_are_those_of_the_committed_ledger() -> None:
