@@ -101,7 +101,10 @@ def _detour(setting: Setting) -> Direction:
 @shortest.figure
 def detours(formula):
     """Squared length of the update along the detour from the natural gradient to the block-diagonal update."""
-    series, places, off, budget = [], [], [], 0.0
+    series: list[Series] = []
+    places: list[float] = []
+    off: list[float] = []
+    budget = 0.0
     shares, dots = np.linspace(-0.6, 1.6, 45), np.linspace(-0.6, 1.6, 12)
     for depth in (2, 3, 4):
         setting = near_solution(depth, "wide", 0)

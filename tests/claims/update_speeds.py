@@ -29,7 +29,7 @@ from tests.claims.updates import POWERS, RATE, SHAPES, chain, directions, power_
 speed = Claim(
     "natural-gradient.speed",
     source="A eq. 15",
-    says="On any weights the squared speed is a sum over the kernel's eigenvectors, weighted by powers of its eigenvalues.",
+    says="On any weights the squared speed sums over the kernel's eigenvectors, weighted by powers of its eigenvalues.",
     formula=fractional.squared_speed,
     lhs=r"\lVert \dot w \rVert^2_{\kappa}",
     uses=("natural-gradient.dual-form",),
@@ -76,10 +76,13 @@ def velocity_of_all_weights(formula, depth, q, widths, correlated, seed):
 def crossing(formula):
     """Speed over the order for networks of different weight scale: all curves cross at q = 2."""
     inverse, dots = np.linspace(0, 1, 41), np.linspace(0, 1, 11)
-    series, places, off, budget = [], [], [], 0.0
+    series: list[Series] = []
+    places: list[float] = []
+    off: list[float] = []
+    budget = 0.0
     for scale in (0.4, 0.7, 1.0, 1.5):
         setting = generic(3, (4, 5, 5, 3), 1, scale=scale)
-        base = RATE * float(np.sqrt(2 * setting.problem.loss(setting.net)))
+        base = RATE * (2 * float(setting.problem.loss(setting.net))) ** 0.5
         theory = {u: np.sqrt(total(formula, setting, 1 / u if u else inf)) / base for u in (*inverse, *dots)}
         found = [float(norm(velocity(setting, 1 / u if u else inf))) / base for u in dots]
         series.append(Series(f"weights scaled by {scale:g}", inverse, [theory[u] for u in inverse]))
