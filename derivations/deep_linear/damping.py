@@ -17,7 +17,7 @@ from sympy import Expr, Integer, Limit, Symbol, factor, oo, solve
 from derivations import words
 from derivations.decide import Decision, all_of, equal, positive, step, zero
 from derivations.deep_linear import modes
-from derivations.notation import A_RATIO, B_I, EPSILON, ETA, J_MAX, J_MIN, N_0, N_D, NORM_J, Q, W_I, W_NEXT
+from derivations.notation import A_RATIO, B_I, EPSILON, ETA, J_MAX, J_MIN, N_0, N_D, NORM_J, W_I, W_NEXT, Q
 
 EIGENVALUE = Symbol("lambda", positive=True)
 """An eigenvalue of H_+, or of J J^T."""
