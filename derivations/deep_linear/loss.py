@@ -6,7 +6,7 @@ depth reads W = A_i w_i B_i. Time is in units of 1 / eta unless eta is written. 
 
 from __future__ import annotations
 
-from sympy import Expr, Rational, Symbol, diff, exp
+from sympy import Expr, Rational, Symbol, diff, exp, sympify
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, step
@@ -101,13 +101,13 @@ def is_gradient(formula: Expression) -> Decision:
     )
 
 
-def shallow_gap(q: Expr = Q) -> Expr:
+def shallow_gap(q: Expr | int = Q) -> Expr:
     """The gap of a shallow map along an eigenvector of Sigma_x, Delta_0 exp(-eta lambda_x^{1 - 1/q} t) (A section 2).
 
     >>> shallow_gap(1) == GAP_0 * exp(-ETA * TIME)
     True
     """
-    return GAP_0 * exp(-ETA * LAMBDA_X ** (1 - 1 / q) * TIME)
+    return GAP_0 * exp(-ETA * LAMBDA_X ** (1 - 1 / sympify(q)) * TIME)
 
 
 def solves_shallow_flow(formula: Expr) -> Decision:
