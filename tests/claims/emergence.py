@@ -204,6 +204,14 @@ def imbalance_at_the_end(formula, depth, widths, rule, seed, smallest):
     return agree(*flat, bound=bound)
 
 
+def _from_imbalance(run: Trajectory, problem: Problem) -> np.ndarray:
+    """What two layers leave, |[G, w_1^T C w_1]| / (|G| |G*|): the balance before, the first layer after training."""
+    first, gram = run.net(-1).weights[0], problem.teacher.mT @ problem.teacher
+    own, fed = first.mT @ first, first.mT @ run.net(0).balance(1) @ first
+    size = torch.linalg.matrix_norm
+    return array(size(own @ fed - fed @ own) / (size(own) * size(gram)))
+
+
 @emerges.figure
 def misalignment_in_training(formula):
     """Misalignment over time at several scales, and what is left of it at the end."""
@@ -214,7 +222,9 @@ def misalignment_in_training(formula):
     times = array(run.times)
     keep = times <= 16
     curves = [Series(f"scale {a:g}", times[keep], course[keep, k], "simulation") for k, a in enumerate(shown)]
-    ends = [Series(f"left at the end, {a:g}", [0, 16], [course[-1, k]] * 2, "reference") for k, a in enumerate(shown)]
+    due = _from_imbalance(run, problem)
+    labels = ("due to the initial imbalance", "", "")
+    ends = [Series(name, [0, 16], [level] * 2, "reference") for name, level in zip(labels, due, strict=True)]
     left, _ = _left_over(*trained(2, "wide", "gradient", 0, scales))
     line = left[0] * (np.array(scales) / scales[0]) ** float(formula)
     panels = (
