@@ -123,36 +123,45 @@ def publish(
 ) -> dict[str, Any]:
     """Write the committed ledger from working records: verdicts resolved, labels added, nothing that times a run.
 
-    ``order`` lists the claims to publish; a record missing among ``entries`` raises ``LedgerError``.
+    ``order`` lists the claims to publish. A claim without a record keeps its committed entry; one with neither raises
+    ``LedgerError``.
     """
     before = load(path)["claims"] if path.exists() else {}
     names = sorted(order)
-    missing = [name for name in names if name not in entries]
+    missing = [name for name in names if name not in entries and name not in before]
     if missing:
-        raise LedgerError(f"no record of {missing[0]} ({len(missing)} in all): run `python -m reports check` first")
-    kept = {name: _with_kept_checks(entries[name], before.get(name)) for name in names}
-    verdicts = resolve(kept, {})
+        raise LedgerError(f"no record of {missing[0]} ({len(missing)} in all): run `python -m reports` first")
+    fresh = {name: _with_kept_checks(entries[name], before.get(name)) for name in names if name in entries}
+    verdicts = resolve(fresh, {name: entry["verdict"] for name, entry in before.items()})
     labels: dict[str, list[str]] = {name: [] for name in names}
     for label, statement in statements.items():
         for name in statement.get("claims", ()):
             labels[name].append(label)
-    claims = {}
-    for name in names:
-        entry = kept[name]
-        texts = entry["assumption_texts"]
-        proved = [proof for proof in entry["proofs"].values() if proof["outcome"] == "proved"]
-        claims[name] = {
-            "source": entry["source"],
-            "family": entry["family"],
+    claims = {
+        name: {
+            **(_public(fresh[name], verdicts[name]) if name in fresh else before[name]),
             "labels": labels[name],
-            "verdict": str(verdicts[name].word),
-            "reasons": list(verdicts[name].reasons),
-            "generic_in": "; ".join(dict.fromkeys(p["generic_in"] for p in proved if p["generic_in"])),
-            "instances": "; ".join(dict.fromkeys(p["instances"] for p in proved if p["instances"])),
-            **{key: value for key, value in entry.items() if key not in (*_PRIVATE, "source", "family")},
-            "given": [{"name": one, "says": texts[one]} for one in entry["given"]],
-            "condition_texts": {one: texts[one] for one in entry["conditions"]},
         }
+        for name in names
+    }
     ledger = {"schema": SCHEMA, "claims": claims, "statements": {k: dict(v) for k, v in statements.items()}}
     write_atomically(path, json.dumps(ledger, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return ledger
+
+
+def _public(entry: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
+    """A working record as it is committed: with its verdict, without what belongs to one run."""
+    texts = entry["assumption_texts"]
+    proved = [proof for proof in entry["proofs"].values() if proof["outcome"] == "proved"]
+    return {
+        "source": entry["source"],
+        "family": entry["family"],
+        "labels": [],
+        "verdict": str(verdict.word),
+        "reasons": list(verdict.reasons),
+        "generic_in": "; ".join(dict.fromkeys(p["generic_in"] for p in proved if p["generic_in"])),
+        "instances": "; ".join(dict.fromkeys(p["instances"] for p in proved if p["instances"])),
+        **{key: value for key, value in entry.items() if key not in (*_PRIVATE, "source", "family")},
+        "given": [{"name": one, "says": texts[one]} for one in entry["given"]],
+        "condition_texts": {one: texts[one] for one in entry["conditions"]},
+    }

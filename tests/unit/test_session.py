@@ -71,8 +71,10 @@ def test_published_ledger_is_repeatable_and_without_timings(folder, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     entry = json.loads(first.read_text())["claims"][CLAIM]
     assert entry["labels"] == ["C1-34"] and "seconds" not in entry and "fingerprint" not in entry
+    ledger.publish({}, table, [CLAIM], first)
+    assert json.loads(first.read_text())["claims"][CLAIM] == entry
     with pytest.raises(ledger.LedgerError, match="no record of"):
-        ledger.publish({}, table, [CLAIM], first)
+        ledger.publish({}, table, [CLAIM], tmp_path / "none.json")
 
 
 def test_a_trial_compares_theory_with_simulation():
