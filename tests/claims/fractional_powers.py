@@ -126,10 +126,11 @@ def both_ends(formula, depth, widths, correlated, seed):
     first = NaturalGradient(RATE, "naive").velocity(setting.net, setting.problem)
     start, value, slope = (dual_velocity(setting, formula[name], inf) for name in fractional.order_ends())
     found_value, found_slope, bounds = _extrapolated(setting)
+    size = float(np.abs(found_value).max())
     return both(
         agree(entries(first), start, bound=power_rounding(setting, -1)),
         agree(found_value, value, bound=bounds[0]),
-        agree(found_slope, slope, bound=bounds[1]),
+        agree(found_slope, slope, bound=bounds[1], scale=size),
     ).on(setting)
 
 
@@ -146,7 +147,7 @@ def _extrapolated(setting: Setting, order: int = 4096) -> tuple[np.ndarray, np.n
     spread = float(np.abs(np.log(kappa)).max())
     tail = exp(spread / order) * size
     noise = power_rounding(setting, 0)
-    amplified = Bound(tuple((name, 16 * order * part) for name, part in noise.parts))
+    amplified = Bound(tuple((name, 32 * order * part) for name, part in noise.parts))
     return limit, slope, (
         remainder(tail * (spread / order) ** 3 / 6) + Bound(tuple((n, 5 * part) for n, part in noise.parts)),
         remainder(tail * spread**4 / order**3 / 24) + amplified,

@@ -16,7 +16,7 @@ from numerics.rules import Fractional
 from tests.checker.bounds import rounding
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, both, slope
-from tests.checker.evidence import Bound
+from tests.checker.evidence import Bound, Evidence, Outcome
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.mode_updates import (
     GIVEN,
@@ -73,15 +73,17 @@ def speeds_at_every_order(formula, depth, q, widths, start, seed, device="cpu"):
 def exponent(formula, depth, q, seed):
     """Log-log slope of the measured speed per displacement over the coupling strength, for networks of four scales."""
     settings = [one_mode(depth, scale, seed) for scale in SCALES]
+    if depth == 1:
+        no_slope = Evidence(Outcome.UNDECIDED, 0.0, 0.0, (), "at depth 1 all couplings are one: no slope to fit")
+        return no_slope.on(settings[0])
     strength = [float(mode_values(one)[NORM_J][0, 0]) for one in settings]
     gaps = [abs(float(mode_values(one)[SIGMA_DELTA][0, 0])) for one in settings]
     found = [float(measured_speed(one, q)[0]) / gap for one, gap in zip(settings, gaps, strict=True)]
     power = formula.diff(NORM_J) * NORM_J / formula
     wanted = float(evaluate(power, {NORM_J: 1.5, SIGMA_DELTA: 1.0, Q: q, ETA: RATE}))
     noise = [velocity_rounding(one, -1 / q).total / speed for one, speed in zip(settings, found, strict=True)]
-    return slope(strength, found, predicted=wanted, systematic=2 * max(noise) / log(strength[-1] / strength[0])).on(
-        settings[0]
-    )
+    steepness = 2 * max(noise) / log(strength[-1] / strength[0])
+    return slope(strength, found, predicted=wanted, systematic=steepness).on(settings[0])
 
 
 ORDERS = (
