@@ -115,7 +115,7 @@ def detours(formula):
         series.append(Series("network", dots, 1 + np.array(found), "simulation"))
         series.append(Series("block-diagonal update", [1.0], [1 + grown / base], "marker"))
         places.extend(dots)
-        off.extend(np.array(found) - dots**2 * grown / base)
+        off.extend((1 + np.array(found)) - (1 + dots**2 * grown / base))
         budget = max(budget, length_rounding(setting, added).total / base)
     panel = Panel(
         "All these updates move the map alike",
