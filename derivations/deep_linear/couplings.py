@@ -111,12 +111,14 @@ def counts_active(formula: Expr) -> Decision:
     >>> counts_active(active_modes()).outcome, counts_active(Min(N_0, N_D)).outcome
     ('proved', 'refuted')
     """
+    directions = Min(N_0, N_D)
+    passing = Min(directions, NARROWEST)
     steps = (
-        step("The teacher map has as many directions as its smaller end:", Min(N_0, N_D)),
+        step("The teacher map has as many directions as its smaller end:", directions),
         step("A direction beyond the narrowest hidden width is missing on both sides of it: two zero factors."),
-        step("All others pass every layer, which leaves", active_modes()),
+        step("All others pass every layer, which leaves", passing),
     )
-    if formula == active_modes():
+    if formula == passing:
         return Decision("proved", "the same minimum").explain(*steps)
     for point in points({N_0, NARROWEST, N_D}, 40):
         ends, narrowest = int(min(point[N_0], point[N_D])), int(point[NARROWEST])

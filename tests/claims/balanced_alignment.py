@@ -51,6 +51,8 @@ def from_definitions(formula):
 @recursion.check(grid(depth=[2, 3, 5], widths=SHAPES, seed=range(2)))
 def every_layer(formula, depth, widths, seed):
     """The defects of all layers of a random network, each from its definition."""
+    if depth < 2:
+        raise ValueError(f"depth: {depth} given, allowed: an integer >= 2")
     setting = generic(depth, widths, seed)
     w = [array(one) for one in setting.net.weights]
     prefix = [np.eye(w[0].shape[1])]

@@ -143,7 +143,7 @@ def trained(
     if depth < 2:
         raise ValueError(f"depth: {depth} given, allowed: an integer >= 2")
     if not min(scales) > 0:
-        raise ValueError(f"smallest: {min(scales)} given, allowed: a number > 0")
+        raise ValueError(f"smallest: {scales[0]:g} given, allowed: a number > 0")
     n, draw = sizes(depth, widths), generator(seed)
     unit, rank = init.gaussian(n, draw), min(n[0], n[-1])
     left, right = init.haar(n[-1], draw)[:, :rank], init.haar(n[0], draw)[:, :rank]

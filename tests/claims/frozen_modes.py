@@ -33,6 +33,8 @@ def with_zeros(depth: int, zeros: int, widths: str | tuple[int, ...]) -> Setting
     """Two modes: the first has the given number of zero layers, the rest .7 and the goal 1; the second is generic."""
     if zeros not in range(depth + 1):
         raise ValueError(f"zeros: {zeros} given, allowed: an integer from 0 to the depth {depth}")
+    if min(sizes(depth, widths)) < 2:
+        raise ValueError(f"widths: narrowest {min(sizes(depth, widths))} given, allowed: at least 2, for two modes")
     first = [0.0] * zeros + [0.7] * (depth - zeros)
     table = tuple((value, 0.8 + 0.1 * i) for i, value in enumerate(first))
     return aligned(depth, widths, 0, modes=table, goals=(1.0, 1.6))

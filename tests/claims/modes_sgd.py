@@ -176,6 +176,8 @@ def along_any_spectral_rule(formula):
 )  # fmt: skip
 def along_flows(formula, depth, widths, rule, inputs, seed):
     """All pairs of layers of all modes of the full network, at four times."""
+    if depth < 2:
+        raise ValueError(f"depth: {depth} given, allowed: an integer >= 2")
     setting, run = task(depth, widths, seed, inputs), course(depth, widths, rule, seed, inputs)
     values = array(setting.frame.modes(run.nets()))
     pairs = list(combinations(range(depth), 2))
