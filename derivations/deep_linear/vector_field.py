@@ -1,7 +1,7 @@
 r"""The vector fields of one singular mode of two layers, over the plane of its layer values (A figure 1).
 
-In the plane sigma = \sigma_1 \sigma_2, so the couplings are j_1 = \sigma_2 and j_2 = \sigma_1. Fields are given per unit of
-the gap |\sigma_\Delta|; the sign of the gap stays. Layer-restricted rules read the filter at each layer's own j_i^2.
+In the plane sigma = \sigma_1 \sigma_2, so the couplings are j_1 = \sigma_2 and j_2 = \sigma_1. Fields are per unit
+of the gap |\sigma_\Delta|; its sign stays. Layer-restricted rules read the filter at each layer's own j_i^2.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ABSOLUTE_SUM = Symbol("jnorm_1", positive=True)
 
 
 def layerwise_velocity(q: Expr = Q) -> Expr:
-    r"""\dot\sigma_i = -(eta/d^{1/q}) (j_i^2)^{-1/q} j_i sigma_Delta: layer-restricted qNGD on a coupled mode (A eq. 25).
+    r"""\dot\sigma_i = -(eta/d^{1/q}) (j_i^2)^{-1/q} j_i sigma_Delta: layer-restricted qNGD (A eq. 25).
 
     >>> layerwise_velocity(Integer(1))
     -eta*sigma_Delta/(d*j_i)
@@ -101,7 +101,7 @@ def is_radial(formula: Expr) -> Decision:
 
 
 def signed_velocity() -> Expr:
-    r"""\dot\sigma_i = -(eta/\sqrt d) \sigma_\Delta sign(j_i): layer-restricted square root rule, all speeds equal (A eq. 26).
+    r"""\dot\sigma_i = -(eta/\sqrt d) \sigma_\Delta sign(j_i): layer-restricted square root rule (A eq. 26).
 
     >>> signed_velocity()
     -eta*sigma_Delta*sign(j_i)/sqrt(d)
@@ -146,15 +146,14 @@ def are_invariant(formula: Mapping[str, Expr]) -> Decision:
         field = [part.subs({SIGMA_1: x, SIGMA_2: y}) for part in in_plane(velocities()[name])]
         slope = [diff(function, one).subs({SIGMA_1: x, SIGMA_2: y}) for one in (SIGMA_1, SIGMA_2)]
         change = slope[0] * field[0] + slope[1] * field[1]
-        varies = zero(slope[0])
-        parts += [zero(change), Decision("refuted" if varies.proved else "proved", "depends on the point", varies.witness)]
+        parts += [zero(change), not_zero(slope[0])]
         steps.append(step(f"The field {name} is, up to its sign,", tuple(field)))
         steps.append(step("and leaves unchanged", function))
     return all_of(*parts).explain(*steps)
 
 
 def crossing_time() -> Expr:
-    r"""eta t = ln((\sigma^* - \sigma_0)/(\sigma^* - \sigma)), when NGD and NGD-d pass the contour of the map value sigma.
+    r"""eta t = ln((\sigma^* - \sigma_0)/(\sigma^* - \sigma)), when NGD and NGD-d pass the map value sigma.
 
     >>> crossing_time().subs(SIGMA, SIGMA_0)
     0
@@ -176,17 +175,17 @@ def is_crossing_time(formula: Expr) -> Decision:
         *(equal(formula.diff(SIGMA).subs(at) * rate.subs(at), Integer(1)) for rate in rates),
         zero(formula.subs(SIGMA, SIGMA_0)),
     ).explain(
-        step("Summed over the layers, each weighted by its coupling, both rules move the map value at the rate", rates[0]),
+        step("Weighted by the couplings and summed over the layers, both rules give the map the rate", rates[0]),
         step("so both reach a contour at the time", formula),
     )
 
 
 def same_everywhere(formula: Expr) -> Decision:
-    """Whether two fields of the signed rule, at points of one quadrant on one side of the optimum, have this product."""
+    """Whether two fields of the signed rule, at points of one region of the plane, have this product."""
     c = Symbol("c", positive=True)
     component = signed_velocity().subs(J_I, c) / (ETA * SIGMA_DELTA)
     return equal(formula, DEPTH * component**2).explain(
-        step("In one quadrant and on one side of the optimum every layer has, per unit of eta and the gap, the", component),
+        step("In one region, per unit of eta and the gap, every layer moves by", component),
         step("so the product of the fields at two points, summed over the layers, is", DEPTH * component**2),
     )
 
@@ -215,12 +214,19 @@ def is_lag(formula: Expr) -> Decision:
 
 
 def null_tangent() -> Plane:
-    r"""(\sigma_1, -\sigma_2): the tangent of the contour of constant map value, and the null direction of the curvature.
+    r"""(\sigma_1, -\sigma_2): the tangent of the contour of constant map value, and the null direction.
 
     >>> is_null_tangent(null_tangent()).outcome
     'proved'
     """
     return SIGMA_1, -SIGMA_2
+
+
+def not_zero(expr: Expr) -> Decision:
+    """Whether an expression is not identically zero; refuted where it is."""
+    if zero(expr).proved:
+        return Decision("refuted", "identically zero", {"value": "0"})
+    return Decision("proved", "not identically zero") if zero(expr).refuted else Decision("undecided", "may be zero")
 
 
 def is_null_tangent(formula: Plane) -> Decision:
@@ -233,8 +239,7 @@ def is_null_tangent(formula: Plane) -> Decision:
     first, second = formula
     lower, upper = first / SIGMA_1 * (select * W_I), second / SIGMA_2 * (W_NEXT * select)
     change = above * W_NEXT * lower * B_I + above * upper * W_I * B_I
-    trivial = Decision("refuted", "no direction at all", {}) if zero(first).proved else Decision("proved", "not zero")
-    return all_of(zero(SIGMA_2 * first + SIGMA_1 * second), words.vanishes(change), trivial).explain(
+    return all_of(zero(SIGMA_2 * first + SIGMA_1 * second), words.vanishes(change), not_zero(first)).explain(
         step("Along the direction the map value changes at the rate", SIGMA_2 * first + SIGMA_1 * second),
         step("In the network it is a symmetry: one layer gains in the mode what the next one loses,", (lower, upper)),
     )

@@ -84,8 +84,9 @@ inverse = Claim(
         "curvature in front": lambda: damping.HESSIAN_PLUS * damping.update(),
     },
     remark=(
-        "The factor $`1 + \\epsilon`$ makes this an interpolation: without it the update only shrinks as the damping grows. "
-        "$`\\epsilon > 0`$ is needed, because $`H_+`$ is singular for every network of two or more layers."
+        "The factor $`1 + \\epsilon`$ makes this an interpolation: without it the update only shrinks as the "
+        "damping grows. $`\\epsilon > 0`$ is needed, because $`H_+`$ is singular for every network of two or more "
+        "layers."
     ),
 )
 
@@ -111,7 +112,7 @@ def full_network(formula, depth, epsilon, widths, seed):
 mean = Claim(
     "damping.weighted-mean",
     source="A section 3.1",
-    says="The damped velocity is a weighted mean of natural and plain gradient descent, with weights from the curvature.",
+    says="The damped velocity is a mean of natural and plain gradient descent, weighted by the curvature.",
     formula=damping.distances,
     lhs=r"\dot{w}_\epsilon - \dot{w}",
     uses=("damping.inverse",),
@@ -126,9 +127,9 @@ mean = Claim(
         },
     },
     remark=(
-        "On an eigenvector of $`H_+`$ with eigenvalue $`\\lambda`$ the weights are $`\\lambda : \\epsilon`$, so directions of "
-        "curvature above $`\\epsilon`$ follow natural gradient descent and those below follow gradient descent. At "
-        "$`\\lambda = 1`$ all damped rules agree."
+        "On an eigenvector of $`H_+`$ with eigenvalue $`\\lambda`$ the weights are $`\\lambda : \\epsilon`$, so "
+        "directions of curvature above $`\\epsilon`$ follow natural gradient descent and those below follow "
+        "gradient descent. At $`\\lambda = 1`$ all damped rules agree."
     ),
 )
 
@@ -154,14 +155,15 @@ def distances_in_a_network(formula, depth, epsilon, widths, seed):
     scale = max(np.abs(values[letter]).max() for letter in ends.values())
     # the inverse stands beside H_+, so its own condition and that of the product multiply
     amplified = scale * (1 + float(positive[-1]) / epsilon)
-    bound = solve_rounding(setting, epsilon, amplified) + rounding(scale, operations(setting), positive[-1] / positive[0])
+    bound = solve_rounding(setting, epsilon, amplified)
+    bound += rounding(scale, operations(setting), positive[-1] / positive[0])
     return agree(observed, predicted, bound=bound).on(setting)
 
 
 limits = Claim(
     "damping.limits",
     source="A eq. 17",
-    says="Damping tends to natural gradient descent in proportion to epsilon, and to gradient descent in proportion to 1/epsilon.",
+    says="Damping approaches natural gradient descent in proportion to epsilon, gradient descent to 1/epsilon.",
     formula=damping.limit_orders,
     lhs=r"\text{powers of }\epsilon",
     uses=("damping.weighted-mean",),
@@ -258,8 +260,8 @@ conserves = Claim(
     },
     equivalent=lambda formula, mutant: damping.conserved_by_damping(mutant).proved,
     remark=(
-        "The damped update never leaves the row space of the Jacobian, so it shares every conserved quantity of gradient "
-        "descent, at any damping and for any input covariance."
+        "The damped update never leaves the row space of the Jacobian, so it shares every conserved quantity of "
+        "gradient descent, at any damping and for any input covariance."
     ),
 )
 

@@ -60,8 +60,9 @@ rate = Claim(
         ),
     },
     remark=(
-        "Written with $`a = \\epsilon / \\lVert j \\rVert`$ the two ends of the range are symmetric: $`a \\to 0`$ is natural "
-        "gradient descent, $`a \\to \\infty`$ gradient descent, and $`a = 1`$ stands exactly between them."
+        "Written with $`a = \\epsilon / \\lVert j \\rVert`$ the two ends of the range are symmetric: $`a \\to 0`$ "
+        "is natural gradient descent, $`a \\to \\infty`$ gradient descent, and $`a = 1`$ stands exactly between "
+        "them."
     ),
 )
 
@@ -128,8 +129,9 @@ root = Claim(
     },
     falsifiers={"inverse coupling": lambda: 1 / NORM_J},
     remark=(
-        "As matrices: with $`E = K^{1/2}`$ one has $`(1 + E)(E + K)^{-1} = K^{-1/2}`$, aligned or not. The unit of the ratio "
-        "matters: it is $`\\epsilon / \\lVert j \\rVert = 1`$, and $`\\epsilon / \\lVert j \\rVert^2 = 1`$ is another rule."
+        "As matrices: with $`E = K^{1/2}`$ one has $`(1 + E)(E + K)^{-1} = K^{-1/2}`$, aligned or not. The unit of "
+        "the ratio matters: it is $`\\epsilon / \\lVert j \\rVert = 1`$, and $`\\epsilon / \\lVert j \\rVert^2 = "
+        "1`$ is another rule."
     ),
 )
 
@@ -171,8 +173,8 @@ adaptive = Claim(
     },
     falsifiers={"inverse": lambda: 1 / damping.adaptive_epsilon()},
     remark=(
-        "At $`q = 2`$ this is $`\\epsilon = \\lVert j \\rVert`$. At $`\\lVert j \\rVert = 1`$ all rules agree, any damping will do, "
-        "and the limit of the formula is $`q - 1`$."
+        "At $`q = 2`$ this is $`\\epsilon = \\lVert j \\rVert`$. At $`\\lVert j \\rVert = 1`$ all rules agree, any "
+        "damping will do, and the limit of the formula is $`q - 1`$."
     ),
 )
 
@@ -199,7 +201,7 @@ def every_order_as_matrices(formula, depth, q, widths, seed):
 
 @lru_cache(maxsize=128)
 def sweep(setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray, Bound]:
-    """Coupling norms, slowest speed over six decades of damping, all speeds at the product of the norms, error budget."""
+    """Coupling norms, slowest speed over six decades of damping, both speeds at the best one, error budget."""
     norms = mode_values(setting)[NORM_J][0]
     gap = float(np.abs(mode_values(setting)[SIGMA_DELTA]).min())
     best = float(norms.min() * norms.max())
@@ -239,7 +241,7 @@ def speeds(setting: Setting, rule_velocity: np.ndarray) -> np.ndarray:
 fixed = Claim(
     "damping.fixed-epsilon",
     source="A section 3.1",
-    says="Whatever fixed damping is chosen, the slower of a weakly and a strongly coupled mode stays below a fixed speed.",
+    says="Whatever the damping, the slower of a weakly and a strongly coupled mode stays below a fixed speed.",
     formula=damping.best_slowest_speed,
     lhs=r"\max_\epsilon \min_{\mathrm{modes}} \lVert\dot\sigma\rVert / (\eta \lvert\sigma_\Delta\rvert)",
     given=(ALIGNED, ACTIVE, WHITENED, STRADDLING),
@@ -300,7 +302,7 @@ def speeds_of_all_modes(formula):
         tuple(series), log_x=True, log_y=True,
     )
     return Figure(
-        "Speed of modes under three fixed dampings and under the square root rule: lines from the formulas, dots from ten "
-        "modes of one network.",
+        "Speed of modes under three fixed dampings and under the square root rule: lines from the formulas, dots "
+        "from ten modes of one network.",
         (panel,),
     )

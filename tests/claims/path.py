@@ -242,8 +242,9 @@ printed = Claim(
     near_misses=_WRONG_SLOPES,
     falsifiers={"modes exchanged": lambda: 1 / path.slope_between_modes()},
     remark=(
-        "If the path were the same, its slope between two modes would not depend on the rule. It does as soon as two "
-        "modes differ in their couplings. The sentence is true of each aligned mode by itself, and of a network of one mode."
+        "If the path were the same, its slope between two modes would not depend on the rule. It does as soon as "
+        "two modes differ in their couplings. The sentence is true of each aligned mode by itself, and of a "
+        "network of one mode."
     ),
 )
 
@@ -279,9 +280,9 @@ def paths_of_two_modes(formula):
     """Map values of a strong and a weak mode: gradient descent learns them one after the other, the others together."""
     setting, series, dots = balanced_modes(2, "square", (2.0, 1.0), 0.01, 0), [], []
     goals = array(setting.goals)
-    rules = (("gradient descent", inf, 6.0), ("square root rule", 2, 7.0), ("natural gradient descent", 1, 7.0))
-    for name, q, stop in rules:
-        history = mode_history(setting, Fractional(q), stop, 25)[0].prod(1)
+    rules = (("gradient descent", inf), ("square root rule", 2), ("natural gradient descent", 1))
+    for name, q in rules:
+        history = mode_history(setting, Fractional(q), 5.0, 16)[0].prod(1)
         # up to 99 % of the strong mode, where its gap, and with it the slope, is still well away from 0 / 0
         x, y = _asserted_path(formula, setting, q, float(np.sqrt(0.99 * goals[0])), 60)
         series.append(Series(name, [0.01 * goals[0], *(x**2)], [0.01 * goals[1], *(y**2)]))

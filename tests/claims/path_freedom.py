@@ -129,8 +129,8 @@ free = Claim(
         "none, as one path for all rules would need": lambda: Integer(0),
     },
     remark=(
-        "A mode by itself has $`n = 1`$ and nothing is left open: the conserved quantities are its path. From $`n = 2`$ "
-        "on they are not, and every rule may choose its own."
+        "A mode by itself has $`n = 1`$ and nothing is left open: the conserved quantities are its path. From $`n "
+        "= 2`$ on they are not, and every rule may choose its own."
     ),
 )
 
