@@ -17,9 +17,7 @@ def integer_network(widths: Sequence[int], ranks: Sequence[int], generator: torc
     Raises ValueError for a rank below 0 or above min(n_i, n_{i-1}).
     """
     shapes = list(zip(widths[1:], widths, strict=False))
-    if len(ranks) != len(shapes) or any(
-        not 0 <= r <= min(shape) for r, shape in zip(ranks, shapes, strict=True)
-    ):
+    if len(ranks) != len(shapes) or any(not 0 <= r <= min(shape) for r, shape in zip(ranks, shapes, strict=True)):
         allowed = [min(shape) for shape in shapes]
         raise ValueError(f"ranks: {tuple(ranks)} given, allowed: one for each layer, from 0 to {allowed}")
 
@@ -28,8 +26,7 @@ def integer_network(widths: Sequence[int], ranks: Sequence[int], generator: torc
 
     return DeepLinear(
         tuple(
-            draw(m, n) if r == min(m, n) else draw(m, r) @ draw(r, n)
-            for (m, n), r in zip(shapes, ranks, strict=True)
+            draw(m, n) if r == min(m, n) else draw(m, r) @ draw(r, n) for (m, n), r in zip(shapes, ranks, strict=True)
         )
     )
 

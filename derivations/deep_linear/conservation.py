@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from sympy import Expr, Matrix, Symbol, randMatrix
+from sympy import Expr, Matrix, Sum, Symbol, binomial, expand_func, randMatrix
 
 from derivations import words
 from derivations.decide import Decision, all_of, step, zero
+from derivations.deep_linear.null_dimension import INDEX, RANK, at_depth
 from derivations.deep_linear.null_space import A_NEXT, CHANGE, CHANGE_BELOW, generator, relabelled
 from derivations.notation import B_I, DEPTH, ETA, K_SIZE, N_0, N_D, W_I, W_NEXT, M, N
 from derivations.words import Expression, LayerSum, Letter, Trace, trace
@@ -234,3 +235,27 @@ def _square_layers(draw: Random) -> Mapping[Letter, Any]:
     values: dict[Letter, Any] = {W_NEXT: upper, INVERSE_NEXT: upper.inv()}
     values |= {W_I: lower, INVERSE_HERE: lower.inv()}
     return values | {PULLED: randMatrix(2, 2, min=-3, max=3, prng=draw)}
+
+
+def count_equations(formula: Mapping[str, Expr], largest: int = 5) -> Decision:
+    """Whether formulas count the equations on velocities, d = 1..largest, where every generator moves a weight.
+
+    Orthogonality to the moves has one equation for each entry of each generator. The equations of conserved balances
+    are moves too, those of symmetric generators: one for each free entry of a symmetric matrix.
+    """
+    symmetric = Letter("s_i", N, N, symmetric=True)
+    equation = words.gradient(trace(symmetric * rate(balance())), V_HERE)
+    move = relabelled(generator(), {CHANGE: symmetric, CHANGE_BELOW: None})
+    width = RANK[INDEX, INDEX]
+    entries = {"orthogonal to all moves": width**2, "conserved balances": expand_func(binomial(width + 1, 2))}
+    expected = {name: Sum(entry, (INDEX, 1, DEPTH - 1)) for name, entry in entries.items()}
+    counts = [
+        zero(at_depth(formula[name], depth) - at_depth(expected[name], depth))
+        for name in expected
+        for depth in range(1, largest + 1)
+    ]
+    return all_of(words.vanishes(equation - move * 2), *counts).explain(
+        step("The equations that a conserved balance puts on one layer:", equation),
+        step("are twice the move of a symmetric generator:", move),
+        step("Moves of different generators are different, so the free entries count:", tuple(expected.values())),
+    )

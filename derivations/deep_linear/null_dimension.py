@@ -20,13 +20,13 @@ from derivations.decide import Decision, all_of, zero
 from derivations.notation import DEPTH
 
 RANK = IndexedBase("r")
-I, _A, _E = symbols("i a e", integer=True)
+INDEX, _A, _E = symbols("i a e", integer=True)
 Chain = tuple[int, int]
 
 
 def parameters() -> Expr:
     """P = sum over layers of n_i n_{i-1}."""
-    return Sum(RANK[I, I] * RANK[I - 1, I - 1], (I, 1, DEPTH))
+    return Sum(RANK[INDEX, INDEX] * RANK[INDEX - 1, INDEX - 1], (INDEX, 1, DEPTH))
 
 
 def jacobian_rank() -> Expr:
@@ -38,13 +38,13 @@ def jacobian_rank() -> Expr:
     >>> at_depth(jacobian_rank(), 2)
     r[0, 0]*r[1, 2] - r[0, 1]*r[1, 2] + r[0, 1]*r[2, 2]
     """
-    steps = (RANK[I, DEPTH] - RANK[I - 1, DEPTH]) * RANK[0, I - 1]
-    return RANK[1, DEPTH] * RANK[0, 0] + Sum(steps, (I, 2, DEPTH))
+    steps = (RANK[INDEX, DEPTH] - RANK[INDEX - 1, DEPTH]) * RANK[0, INDEX - 1]
+    return RANK[1, DEPTH] * RANK[0, 0] + Sum(steps, (INDEX, 2, DEPTH))
 
 
 def separate_ranks() -> Expr:
     """sum over layers of rank(A_i) rank(B_i): the blocks J_i counted as if their images were independent."""
-    return Sum(RANK[I, DEPTH] * RANK[0, I - 1], (I, 1, DEPTH))
+    return Sum(RANK[INDEX, DEPTH] * RANK[0, INDEX - 1], (INDEX, 1, DEPTH))
 
 
 def null_dimension() -> Expr:
@@ -63,7 +63,20 @@ def stabiliser_dimension() -> Expr:
 
 def orbit_dimension() -> Expr:
     """dim of all moves m_i w_i - w_i m_{i-1}: sum of n_h^2 over hidden layers, less the stabiliser."""
-    return Sum(RANK[I, I] ** 2, (I, 1, DEPTH - 1)) - stabiliser_dimension()
+    return Sum(RANK[INDEX, INDEX] ** 2, (INDEX, 1, DEPTH - 1)) - stabiliser_dimension()
+
+
+def equation_counts() -> dict[str, Expr]:
+    """Independent equations on velocities, where every generator moves a weight: n_h^2 and n_h (n_h + 1) / 2 per layer.
+
+    >>> at_ranks(equation_counts()["conserved balances"], ((2, 2, 2), (0, 3, 2), (0, 0, 2)))
+    6
+    """
+    width = RANK[INDEX, INDEX]
+    return {
+        "orthogonal to all moves": Sum(width**2, (INDEX, 1, DEPTH - 1)),
+        "conserved balances": Sum(width * (width + 1) / 2, (INDEX, 1, DEPTH - 1)),
+    }
 
 
 def generic_gap() -> Expr:
@@ -79,7 +92,8 @@ def generic_gap() -> Expr:
 
 def monotone_gap() -> Expr:
     """(n_{h-1} - n_h)(n_h - n_{h+1}) where positive: right for two layers, but blind to two drops further apart."""
-    return Sum(Max(0, (RANK[I - 1, I - 1] - RANK[I, I]) * (RANK[I, I] - RANK[I + 1, I + 1])), (I, 1, DEPTH - 1))
+    below, here, above = (RANK[k, k] for k in (INDEX - 1, INDEX, INDEX + 1))
+    return Sum(Max(0, (below - here) * (here - above)), (INDEX, 1, DEPTH - 1))
 
 
 @lru_cache(maxsize=1024)
@@ -97,15 +111,16 @@ def _written_out(expr: Expr) -> Expr:
     return expr.func(*map(_written_out, expr.args)) if expr.has(Sum) else expr
 
 
-def at_ranks(formula: Expr, table: Sequence[Sequence[int]]) -> Expr:
-    """The number that a formula gives for a table of ranks r[a][b].
+def at_ranks(formula: Expr, table: Sequence[Sequence[int]]) -> int | Expr:
+    """The number that a formula gives for a table of ranks r[a][b]; an expression only where it is no integer.
 
     >>> at_ranks(null_dimension(), ((3, 2, 1), (0, 2, 1), (0, 0, 1)))
     5
     """
     depth = len(table) - 1
     values = {RANK[a, b]: Integer(table[a][b]) for a in range(depth + 1) for b in range(a, depth + 1)}
-    return at_depth(formula, depth).xreplace(values)
+    found = at_depth(formula, depth).xreplace(values)
+    return int(found) if found.is_Integer else found
 
 
 def chains(depth: int) -> list[Chain]:

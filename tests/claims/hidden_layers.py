@@ -32,12 +32,14 @@ def null_basis(net: DeepLinear) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Clipped:
-    """Gradient descent whose velocity has at most unit norm."""
+    """Gradient descent whose velocity has at most the given norm."""
+
+    limit: float = 0.1
 
     def velocity(self, net: DeepLinear, problem: Problem) -> Direction:
         """Return dw/dt."""
         g = curvature.gradient(net, problem)
-        return scaled(g, -1 / max(1.0, float(norm(g))))
+        return scaled(g, -min(1.0, self.limit / float(norm(g))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,10 @@ class PerCoordinate:
 
     def velocity(self, net: DeepLinear, problem: Problem) -> Direction:
         """Return dw/dt."""
-        diagonals = [(a.square().sum(0)[:, None], b.square().sum(1)[None, :]) for a, b in zip(net.lefts(), net.rights(), strict=True)]
+        diagonals = [
+            (a.square().sum(0)[:, None], b.square().sum(1)[None, :])
+            for a, b in zip(net.lefts(), net.rights(), strict=True)
+        ]
         g = curvature.gradient(net, problem)
         return tuple(-one / (0.1 + up * low).sqrt() for one, (up, low) in zip(g, diagonals, strict=True))
 
@@ -85,13 +90,20 @@ def _no_null_component(run: Run) -> bool:
 
 
 ORTHOGONAL = Assumption(
-    "orthogonal to the null space", "the update has no component that leaves the end-to-end map unchanged", _no_null_component
+    "orthogonal to the null space",
+    "the update has no component that leaves the end-to-end map unchanged",
+    _no_null_component,
 )
 
 
 @lru_cache(maxsize=256)
 def course(
-    depth: int, widths: str | tuple[int, ...], seed: int, rule: Rule, correlated: bool = False, times: tuple[float, ...] = TIMES
+    depth: int,
+    widths: str | tuple[int, ...],
+    seed: int,
+    rule: Rule,
+    correlated: bool = False,
+    times: tuple[float, ...] = TIMES,
 ) -> tuple[Run, Trajectory]:
     """The flow of a rule from an unaligned, unbalanced network."""
     setting = near_solution(depth, widths, seed, correlated=correlated)
@@ -115,7 +127,7 @@ def stacked(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def balance_rates(net: DeepLinear, velocity: Direction) -> list[np.ndarray]:
-    """The derivative of every balance matrix along a velocity; of a quadratic function central differences are exact."""
+    """The derivative of every balance matrix along a velocity; exact by central differences."""
     return [array(net.add(velocity).balance(i) - net.add(velocity, -1.0).balance(i)) / 2 for i in range(1, net.depth)]
 
 

@@ -22,14 +22,14 @@ from tests.checker.bounds import rounding
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, both, vanishes
 from tests.checker.evidence import Bound
-from tests.claims.hidden_layers import null_basis
+from tests.claims.hidden_layers import multiple, null_basis
 from tests.claims.settings import Setting, array, generic, layer_values, near_solution
 
 SHAPES = grid(depth=[2, 3, 5], widths=["square", "widening", "narrowing", "wide", "waist"], seed=[0])
 
 
 def products_rounding(net: DeepLinear, factor: float = 1.0, condition: float = 1.0) -> Bound:
-    """Rounding of sums over layers of products through the whole network; ``factor`` is the size of what is inserted."""
+    """Rounding of sums over layers of products through the network; ``factor`` is the size of what is inserted."""
     absolute = DeepLinear(tuple(w.abs() for w in net.weights))
     pairs = zip(absolute.lefts(), absolute.rights(), strict=True)
     scale = factor * max(float(a.sum(-1).max() * b.sum(-2).max()) for a, b in pairs)
@@ -58,8 +58,8 @@ symmetry = Claim(
     },
     falsifiers={"only one layer changed": lambda: {"w_i": null_space.CHANGE * W_I, "w_{i+1}": 1 * W_NEXT}},
     remark=(
-        "The change may be any invertible matrix, not only a rotation: this large symmetry is special to linear networks. "
-        "A network with rectified units keeps its positive diagonal part alone."
+        "The change may be any invertible matrix, not only a rotation: this large symmetry is special to linear "
+        "networks. A network with rectified units keeps its positive diagonal part alone."
     ),
 )
 
@@ -97,20 +97,13 @@ moves = Claim(
         "transposed below": lambda: null_space.CHANGE * W_I - W_I * null_space.CHANGE_BELOW.T,
     },
     falsifiers={"own change only": lambda: null_space.CHANGE * W_I},
-    equivalent=lambda formula, mutant: _multiple(formula, mutant),
+    equivalent=multiple,
     remark=(
-        "One generator belongs to every hidden layer and touches the two layers next to it. The outermost generators are zero, "
-        "since inputs and outputs are given. Whether these moves fill the null space is another question: not always."
+        "One generator belongs to every hidden layer and touches the two layers next to it. The outermost "
+        "generators are zero, since inputs and outputs are given. Whether these moves fill the null space is "
+        "another question: not always."
     ),
 )
-
-
-def _multiple(formula, mutant):
-    """Whether both terms were scaled alike: the generators m then span the same moves."""
-    if len(formula.terms) != len(mutant.terms):
-        return False
-    ratios = {a / b for (a, _), (b, _) in zip(mutant.terms, formula.terms, strict=True)}
-    return len(ratios) == 1 and 0 not in ratios and mutant == formula * ratios.pop()
 
 
 @moves.proof(generic_in="depth, widths, generators")
@@ -149,8 +142,8 @@ def derivative_of_the_symmetry(formula, depth, widths, seed):
 slope = Claim(
     "null-space.gradient-orthogonal",
     source="A section 2",
-    says="The slope of the loss along any direction depends on the change of the map alone, so the gradient is orthogonal "
-    "to the null space.",
+    says="The slope of the loss along a direction depends on the change of the map alone: gradients are orthogonal to "
+    "the null space.",
     formula=lambda: layer_sum(null_space.slope_along()),
     lhs=r"\dot{w} \cdot g",
     near_misses={
@@ -203,7 +196,9 @@ def _slope_rounding(setting: Setting, condition: float = 1.0) -> Bound:
     return products_rounding(setting.net, size, condition)
 
 
-ANY_INPUTS = grid(depth=[1, 2, 3], widths=["square", "widening", "narrowing", "waist"], correlated=[False, True], seed=[0])
+ANY_INPUTS = grid(
+    depth=[1, 2, 3], widths=["square", "widening", "narrowing", "waist"], correlated=[False, True], seed=[0]
+)
 
 
 @slope.check(ANY_INPUTS)
@@ -216,7 +211,9 @@ def any_direction(formula, depth, widths, correlated, seed):
     return agree(observed, _slopes(formula, setting, directions), bound=_slope_rounding(setting)).on(setting)
 
 
-@slope.check(grid(depth=[2, 3], widths=["square", "widening", "narrowing", "waist"], correlated=[False, True], seed=[0]))
+@slope.check(
+    grid(depth=[2, 3], widths=["square", "widening", "narrowing", "waist"], correlated=[False, True], seed=[0])
+)
 def null_directions(formula, depth, widths, correlated, seed):
     """Slopes along a basis of the whole null space, the formula's and those of the differentiated loss."""
     setting = generic(depth, widths, seed, correlated=correlated)
@@ -237,15 +234,16 @@ natural = Claim(
     near_misses={"natural gradient within each layer": null_space.block_update},
     falsifiers={"one factor for each weight": null_space.coordinate_update},
     remark=(
-        "Only the gradient's position matters: it has no null component, and a function of the Hessian+ cannot create one, "
-        "whatever its value at zero. A curvature cut into layers or into single weights does create one."
+        "Only the gradient's position matters: it has no null component, and a function of the Hessian+ cannot "
+        "create one, whatever its value at zero. A curvature cut into layers or into single weights does create "
+        "one."
     ),
 )
 
 
 @natural.proof(generic_in="depth, widths, input covariance, spectral function")
 def filter_stays_in_the_range(formula):
-    """In the right singular vectors of the Jacobian the filter is a diagonal matrix, and null directions have no entries."""
+    """In the right singular vectors of the Jacobian the filter is diagonal, and null directions have no entries."""
     return null_space.no_null_component(formula)
 
 
@@ -276,7 +274,9 @@ def fractional_updates(formula, depth, q, widths, correlated, seed):
     return _examined(formula, Fractional(q), lambda x: x ** (-1 / q), depth, widths, correlated, seed)
 
 
-@natural.check(grid(depth=[2, 3], epsilon=[0.1, 1.0], widths=["square", "narrowing"], correlated=[False, True], seed=[0]))
+@natural.check(
+    grid(depth=[2, 3], epsilon=[0.1, 1.0], widths=["square", "narrowing"], correlated=[False, True], seed=[0])
+)
 def damped_updates(formula, depth, epsilon, widths, correlated, seed):
     """The velocity of the damped rule, the formula's, and the null components of both."""
     rule = Damped(epsilon)
