@@ -105,7 +105,7 @@ def is_map_velocity(formula: LayerSum) -> Decision:
 
 
 def constraint_residual() -> LayerSum:
-    r"""A_1^T (\dot\Delta + eta \Delta) = sum_i eta_i A_1^T Delta (1 - B_i^+ B_i) for eta = sum_i eta_i (A eq. 9, layer 1).
+    r"""A_1^T (\dot\Delta + eta \Delta) = sum_i eta_i A_1^T Delta (1 - B_i^+ B_i) for eta = sum_i eta_i (A eq. 9).
 
     >>> is_constraint_residual(constraint_residual()).outcome
     'proved'
@@ -120,7 +120,7 @@ def is_constraint_residual(formula: LayerSum) -> Decision:
     left = by_singular_values(words.substitute(share - formula.summand, {TOP: A * between}))
     return words.vanishes(left, singular_rules()).explain(
         step("The first layer sees, of what one layer does to the map and of its share of the wanted decay,", share),
-        step("Whatever passes the first layer's factor passes every later one, so only the input side remains:", formula),
+        step("The output side passes whatever the first layer sees; only the input side remains:", formula),
     )
 
 
@@ -144,7 +144,7 @@ def fractional_update() -> Expression:
 
 
 def is_fractional_update(formula: Expression) -> Decision:
-    r"""Whether a word is -eta d^{-1/q} H_i^{-1/q} g_i: the block's power takes S^{-2/q} on both sides of the gradient."""
+    r"""Whether a word is -eta d^{-1/q} H_i^{-1/q} g_i: the power takes S^{-2/q} on both sides of g_i."""
     left = Letter("G_a", _R, _R, symmetric=True, latex="S_a^{-2/q}")
     right = Letter("G_b", _S, _S, symmetric=True, latex="S_b^{-2/q}")
     slope = by_singular_values(A.T * DELTA * B.T)
@@ -161,7 +161,7 @@ def block_filtered_velocity(power: Expr, factor: Expr) -> Expr:
 
 
 def fractional_velocity(q: Expr | int = Q) -> Expr:
-    r"""\dot\sigma_i = -(eta / d^{1/q}) sigma_Delta sign(j_i) |j_i|^{1-2/q} (A eq. 25; eq. 24 at q = 1, eq. 26 at q = 2).
+    r"""\dot\sigma_i = -(eta / d^{1/q}) sigma_Delta sign(j_i) |j_i|^{1-2/q} (A eq. 25; 24 at q = 1, 26 at q = 2).
 
     >>> fractional_velocity(2) == -ETA * SIGMA_DELTA * sign(J_I) / DEPTH ** sympify("1/2")
     True
