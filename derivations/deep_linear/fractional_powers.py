@@ -103,7 +103,7 @@ def order_ends() -> dict[str, Expr]:
     >>> order_ends()["coefficient of 1/q"]
     -log(kappa)
     """
-    return {"at q = 1": 1 / KAPPA, "as q grows": Integer(1), "coefficient of 1/q": -log(KAPPA)}
+    return {"filter at q = 1": 1 / KAPPA, "filter as q grows": Integer(1), "coefficient of 1/q": -log(KAPPA)}
 
 
 def ends_of(spectral_filter: Callable[[Expr], Expr]) -> dict[str, Expr]:
@@ -115,7 +115,7 @@ def ends_of(spectral_filter: Callable[[Expr], Expr]) -> dict[str, Expr]:
     u = Symbol("u", real=True)
     near = spectral_filter(1 / u)
     return {
-        "at q = 1": spectral_filter(Integer(1)),
-        "as q grows": near.subs(u, 0),
+        "filter at q = 1": spectral_filter(Integer(1)),
+        "filter as q grows": near.subs(u, 0),
         "coefficient of 1/q": near.diff(u).subs(u, 0),
     }

@@ -96,10 +96,10 @@ ends = Claim(
     uses=("natural-gradient.dual-form",),
     near_misses={
         "approached half as fast": lambda: {**fractional.order_ends(), "coefficient of 1/q": -log(KAPPA) / 2},
-        "square root at one": lambda: {**fractional.order_ends(), "at q = 1": 1 / sqrt(KAPPA)},
+        "square root at one": lambda: {**fractional.order_ends(), "filter at q = 1": 1 / sqrt(KAPPA)},
     },
     falsifiers={
-        "infinity is natural": lambda: {**fractional.order_ends(), "as q grows": 1 / KAPPA},
+        "infinity is natural": lambda: {**fractional.order_ends(), "filter as q grows": 1 / KAPPA},
         "approached from the other side": lambda: {**fractional.order_ends(), "coefficient of 1/q": log(KAPPA)},
     },
     remark=(
@@ -115,7 +115,7 @@ def ends_of_the_filter(formula):
     """The filter as a function of u = 1/q: its value at u = 1, its value and slope at u = 0."""
     found = fractional.ends_of(fractional.fractional_filter)
     return all_of(*(equal(found[name], formula[name]) for name in found)).explain(
-        *(step(f"The filter {name}:".replace("filter coefficient", "coefficient"), found[name]) for name in found)
+        *(step(f"The {name}", found[name]) for name in found)
     )
 
 

@@ -54,7 +54,7 @@ natural = Claim(
 
 @natural.proof(generic_in="depth, widths")
 def multiplier_equation_on_one_mode(formula):
-    """The kernel acts on a mode as ||j||^2; one layer with a coupling fixes the multiplier, all layers follow."""
+    """The kernel multiplies a mode by its squared coupling strength; one active layer fixes the multiplier."""
     residual = modes.multiplier_residual(formula["multiplier"])
     update = -ETA * formula["multiplier"] * J_I
     return all_of(modes.kernel_acts_on_modes(), equal(residual, 0), equal(formula["velocity"], update)).explain(
@@ -65,7 +65,7 @@ def multiplier_equation_on_one_mode(formula):
 
 @natural.proof(generic_in="depth, widths")
 def pseudo_inverse_on_one_mode(formula):
-    """The same velocity from the pseudo-inverse, which divides by the eigenvalue ||j||^2."""
+    """The same velocity from the pseudo-inverse, which divides by the squared coupling strength."""
     return modes.follows_from_filter(formula["velocity"], lambda eigenvalue: 1 / eigenvalue)
 
 

@@ -162,9 +162,11 @@ equation = Claim(
         },
     },
     remark=(
-        "The image is the kernel $`JJ^{\\mathsf{T}}`$ applied to the multiplier. Where the Jacobian has full "
-        "row rank the multiplier is unique and its image is the displacement itself; behind a bottleneck it "
-        "is free in what no layer sees."
+        "In every layer $`A_i^{\\mathsf{T}} S\\, \\Sigma_x B_i^{\\mathsf{T}} = 0`$, where $`S`$ is the image "
+        "less the displacement; at depth two $`S = w_2w_2^{\\mathsf{T}}\\Lambda + \\Lambda "
+        "w_1^{\\mathsf{T}}w_1 - \\Delta`$. The image is the kernel $`JJ^{\\mathsf{T}}`$ applied to the "
+        "multiplier. Where the Jacobian has full row rank the multiplier is unique and its image is the "
+        "displacement itself; behind a bottleneck it is free in what no layer sees."
     ),
 )
 
