@@ -105,10 +105,10 @@ def flows_with_null_component(formula, depth, rule, widths, seed):
 @law.figure
 def balance_along_flows(formula):
     """Entries of one balance along natural gradient flows of the whole network and of each layer by itself."""
-    times = tuple(0.1 * k for k in range(16))
+    times = tuple(0.2 * k for k in range(16))
     panels = []
     for title, rule in (("natural gradient descent", Fractional(1)), ("within each layer", BlockNatural())):
-        run, trajectory = course(3, "square", 0, rule, times=times)
+        run, trajectory = course(3, "square", 3, rule, times=times)
         start = value(formula, layer_pairs(run.setting.net.weights)[0])
         found = value(formula, layer_pairs(trajectory.weights)[0])
         places = [(0, 0), (0, 1), (1, 1), (1, 2)]

@@ -104,9 +104,10 @@ def course(
     rule: Rule,
     correlated: bool = False,
     times: tuple[float, ...] = TIMES,
+    spread: float = 0.6,
 ) -> tuple[Run, Trajectory]:
     """The flow of a rule from an unaligned, unbalanced network."""
-    setting = near_solution(depth, widths, seed, correlated=correlated)
+    setting = near_solution(depth, widths, seed, spread=spread, correlated=correlated)
     return Run(setting, rule), flow(setting.net, setting.problem, rule, times)
 
 

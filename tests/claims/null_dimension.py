@@ -206,25 +206,20 @@ def lower_ranks(formula, depth, widths, deficit, seed):
 
 @gap.figure
 def null_directions_and_symmetries(formula):
-    """Null directions and moves of many networks, counted and predicted."""
-    cases = [(2, w, k) for w in ((3, 2, 1), (1, 2, 3), (3, 3, 3), (2, 3, 2)) for k in (0, 1)]
-    cases += [(3, w, k) for w in ((4, 3, 2, 1), (3, 2, 4, 1), (3, 2, 2, 3), (2, 3, 3, 2)) for k in (0, 1)]
-    found = [counted(depth, widths, deficit, 0) for depth, widths, deficit in cases]
-    place = range(1, len(found) + 1)
-    panel = Panel(
-        "Null space and symmetries",
-        "network: widths 321, 123, 333, 232, 4321, 3241, 3223, 2332, each with full ranks, then one less",
-        "dimension",
-        (
-            Series("null space, predicted", place, [at_ranks(counts.null_dimension(), one.table) for one in found]),
-            Series("null space, counted", place, [one.null for one in found], "simulation"),
-            Series(
-                "moves, predicted",
-                place,
-                [at_ranks(counts.orbit_dimension(), one.table) for one in found],
-                "reference",
-            ),
-            Series("moves, counted", place, [one.orbit for one in found], "marker"),
-        ),
+    """Null directions and moves of networks with one hidden layer of growing width, counted and predicted."""
+    panels = []
+    for deficit, ranks in ((0, "largest ranks"), (1, "ranks one less")):
+        hidden = range(1, 9)
+        found = [counted(2, (5, n, 2), deficit, 0) for n in hidden]
+        null, moves = ([at_ranks(f(), x.table) for x in found] for f in (counts.null_dimension, counts.orbit_dimension))
+        series = (
+            Series("null space", hidden, null),
+            Series("null space, counted", hidden, [x.null for x in found], "simulation"),
+            Series("symmetries", hidden, moves, "reference"),
+            Series("symmetries, counted", hidden, [x.orbit for x in found], "marker"),
+        )
+        panels.append(Panel(f"widths 5, n, 2, {ranks}", "hidden width $n$", "dimension", series))
+    caption = (
+        "Between the widths of the ends, and where ranks are lacking, null directions exist that no symmetry reaches."
     )
-    return Figure("Where the two lines part, null directions exist that no symmetry reaches.", (panel,))
+    return Figure(caption, tuple(panels))
