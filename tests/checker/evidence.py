@@ -37,7 +37,10 @@ class Bound:
         return math.fsum(value for _, value in self.parts)
 
     def __add__(self, other: Bound) -> Bound:
-        return Bound(self.parts + other.parts)
+        sums: dict[str, float] = {}
+        for name, value in self.parts + other.parts:
+            sums[name] = sums.get(name, 0.0) + value
+        return Bound(tuple(sums.items()))
 
 
 @dataclass(frozen=True, slots=True)

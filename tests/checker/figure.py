@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 Style = Literal["theory", "simulation", "bound", "reference", "marker"]
 
 
-def _numbers(values: Iterable[Any]) -> list[float]:
-    """Numbers rounded to five significant digits: enough for a drawing, stable in a diff."""
+def _numbers(values: Iterable[Any]) -> list[float | None]:
+    """Numbers rounded to five significant digits, enough for a drawing; what is not finite is a gap."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy().ravel()
-    return [float(f"{float(value):.5g}") for value in values]
+    return [float(f"{float(value):.5g}") if isfinite(float(value)) else None for value in values]
 
 
 @dataclass(frozen=True, slots=True)
