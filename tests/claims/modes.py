@@ -64,8 +64,9 @@ rate = Claim(
         "no sign of the coupling": lambda: -ETA * SIGMA_DELTA * abs(J_I) * NORM_J ** (-2 / Q),
     },
     remark=(
-        "The order interpolates: $`q = 1`$ is natural gradient descent, $`q \\to \\infty`$ gradient descent. At $`q = 2`$ the "
-        "couplings drop out of the speed, which is why the square root of the curvature neither stalls nor explodes."
+        "The order interpolates: $`q = 1`$ is natural gradient descent, $`q \\to \\infty`$ gradient descent. "
+        "At $`q = 2`$ the couplings drop out of the speed, which is why the square root of the curvature "
+        "neither stalls nor explodes."
     ),
 )
 
