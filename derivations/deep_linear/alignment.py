@@ -68,24 +68,24 @@ def decouples(form: Expression) -> Decision:
     stays = {
         "A product of layers in the frame is in the frame:": (left * layer, Q_D, D_A * D_I, Q_H),
         "Commuting inputs keep the displacement in it:": (outer * inputs, Q_D, D_LAMBDA * LAMBDA_INPUT, Q_0),
-        "So is every update of the form A^T Lambda B^T:": (
+        r"So is every update of the form $`A_i^{\mathsf{T}} \Lambda B_i^{\mathsf{T}}`$:": (
             left.T * outer * right.T, Q_I, D_A.T * D_LAMBDA * D_B.T, Q_H,
         ),
-        "The kernel J J^T maps the frame into itself, so every function of it does:": (
+        r"The kernel $`J J^{\mathsf{T}}`$ maps the frame into itself, so every function of it does:": (
             left * left.T * outer * right.T * right, Q_D, D_A * D_A.T * D_LAMBDA * D_B.T * D_B, Q_0,
         ),
         "So does the curvature of a single layer, which the block-diagonal rules invert:": (
             left.T * left * layer * right * right.T, Q_I, D_A.T * D_A * D_I * D_B * D_B.T, Q_H,
         ),
     }  # fmt: skip
-    found = [
-        words.vanishes(product - respelled(form, upper, values, lower), FRAME, _frame_model).explain(
-            step(text, respelled(form, upper, values, lower))
-        )
-        for text, (product, upper, values, lower) in stays.items()
-    ]
+    found = []
+    for text, (product, upper, values, lower) in stays.items():
+        kept = respelled(form, upper, values, lower)
+        found.append(words.vanishes(product - kept, FRAME, _frame_model).explain(step(text, kept)))
+        if not found[-1].proved:
+            break
     return all_of(*found).explain(
-        step("The values between the bases are products of rectangular-diagonal matrices: entry a meets entry a only.")
+        step("Between the bases stand products of rectangular-diagonal matrices: entry $`a`$ meets entry $`a`$.")
     )
 
 
@@ -111,10 +111,10 @@ def kernel_term(share: Expr) -> Decision:
     rules = (*FRAME, words.rule(D_A * D_A.T * E_A, ABOVE**2 * E_A), words.rule(D_B.T * D_B * E_B, BELOW**2 * E_B))
     acted = left * left.T * pair * right.T * right
     return words.vanishes(acted - share * pair, rules, _spectrum_model).explain(
-        step("In the frame one layer's term of J J^T is a product of diagonal matrices on either side:",
+        step(r"In the frame one layer's term of $`J J^{\mathsf{T}}`$ is a product of diagonal matrices on either side:",
              Q_D * D_A * D_A.T * MAP * D_B.T * D_B * Q_0.T),
         step("On a pair of singular vectors it multiplies by", share),
-        step("Summed over the layers, the pair a = b has the eigenvalue ||j||^2."),
+        step(r"Summed over the layers, the pair $`a = b`$ has the eigenvalue $`\lVert j \rVert^2`$."),
     )  # fmt: skip
 
 

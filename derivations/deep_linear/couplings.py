@@ -12,7 +12,7 @@ from sympy.logic.boolalg import Boolean
 
 from derivations.decide import Decision, equal, step, zero
 from derivations.deep_linear import modes
-from derivations.notation import ETA, N_0, N_D, NORM_J, SIGMA, SIGMA_DELTA, SIGMA_I, SIGMA_K
+from derivations.notation import ETA, J_I, N_0, N_D, NORM_J, SIGMA, SIGMA_DELTA, SIGMA_I, SIGMA_K
 from derivations.witness import points
 
 REST = Symbol("R", real=True, nonzero=True)
@@ -76,9 +76,9 @@ def freezes(condition: Boolean) -> Decision:
     general = condition.subs(ZEROS, 2 + more) == S.true and couplings(2 + more) == (0, 0)
     outcome = Decision("proved", "couplings for z = 0, 1 and z = 2 + n") if general else _open()
     return outcome.explain(
-        step("With one zero factor its own coupling is the product of all others:", couplings(Integer(1))[0]),
-        step("With two or more every product of all factors but one contains a zero:", couplings(2 + more)),
-        step("Every rule moves the mode along f(||j||^2) j, and this vanishes exactly with j:", frozen_condition()),
+        step("With one zero factor its own coupling is the product of all others:", {J_I: couplings(Integer(1))[0]}),
+        step("With two or more every product of all factors but one contains a zero:", {J_I: couplings(2 + more)[0]}),
+        step(r"Every rule moves the mode along $`f(\lVert j \rVert^2)\, j`$, so it is frozen for", frozen_condition()),
     )
 
 
@@ -145,8 +145,8 @@ def counts_pairs(formula: Expr) -> Decision:
     """
     seen = N_0 * N_D - (N_0 - RANK) * (N_D - RANK)
     return equal(formula, seen).explain(
-        step("In the frame the kernel is diagonal, positive on the pairs with a <= r or b <= r:", seen),
-        step("Rank can only grow off the frame, and maps of rank r have no more directions than", kernel_rank()),
+        step(r"In the frame the kernel is diagonal, positive on the pairs with $`a \le r`$ or $`b \le r`$:", seen),
+        step("Rank can only grow off the frame, and maps of rank $`r`$ have no more directions than", kernel_rank()),
     )
 
 
@@ -169,8 +169,8 @@ def conserved(quantity: Expr) -> Decision:
     first, second = diff(quantity, SIGMA_I) * drive * SIGMA_K, diff(quantity, SIGMA_K) * drive * SIGMA_I
     return zero(first + second).explain(
         step("The rule enters through one common factor of all layers:", drive),
-        step("The change of the quantity through layer i is", diff(hyperbola(), SIGMA_I) * drive * SIGMA_K),
-        step("and through layer k the opposite:", diff(hyperbola(), SIGMA_K) * drive * SIGMA_I),
+        step("The change of the quantity through layer $`i`$ is", diff(hyperbola(), SIGMA_I) * drive * SIGMA_K),
+        step("and through layer $`k`$ the opposite:", diff(hyperbola(), SIGMA_K) * drive * SIGMA_I),
     )
 
 
@@ -192,5 +192,5 @@ def has_gradient_speed(formula: Expr) -> Decision:
     velocity = modes.filtered_velocity(lambda eigenvalue: eigenvalue**0)
     return equal(formula, modes.speed(velocity)).explain(
         step("The layers move with velocities that share one factor:", velocity),
-        step("The squares of the couplings add up to ||j||^2, so the speed is", modes.speed(velocity)),
+        step(r"The squares of the couplings add up to $`\lVert j \rVert^2`$, so the speed is", modes.speed(velocity)),
     )

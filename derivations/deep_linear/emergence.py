@@ -51,7 +51,7 @@ def defect_recursion(formula: Expression) -> Decision:
     return words.vanishes(defined - words.substitute(formula, definitions)).explain(
         step("By definition the next defect is", defined),
         step("Exchanging the inner products of the upper layer for those of the lower one costs", BALANCE * PREFIX),
-        step("which leaves", next_defect()),
+        step("which leaves", {"D_{k+1}": next_defect()}),
     )
 
 
@@ -78,10 +78,10 @@ def balanced_root(exponent: Expr) -> Decision:
         equal(exponent.subs(DEPTH, 1), 1),
         equal(exponent.subs(DEPTH, DEPTH + 1), exponent + 1),
     ).explain(
-        step("One layer: W^T W is the Gram matrix of the first layer itself, exponent 1."),
-        step("Balance hands the relation of a layer with the map below it on:", ABOVE.T * ABOVE * prefix),
+        step(r"With one layer $`W^{\mathsf{T}} W`$ is the Gram matrix $`G`$ of the first layer itself: exponent 1."),
+        step("Balance hands the relation of layer and map on:", {ABOVE.T * ABOVE * prefix: prefix * GRAM}),
         step("so every further layer multiplies the Gram matrix of the map by", GRAM),
-        step("and the exponent at depth d is", DEPTH),
+        step("and the exponent at depth $`d`$ is", DEPTH),
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def scaled_commutator(factor: Expr) -> Decision:
     grown = _commutator(scaled.T * scaled)
     return words.vanishes(grown - SCALE**2 * factor * _commutator(plain.T * plain)).explain(
         step("Misalignment is the commutator of the Gram matrices of layer and teacher:", _commutator(plain.T * plain)),
-        step("Weights of scale alpha multiply it by", SCALE**2),
+        step(r"Weights $`\alpha w`$ multiply it by", SCALE**2),
         step("which is also the growth of the Gram matrix. Relative to it the scale cancels."),
     )
 
@@ -123,10 +123,10 @@ def residual_order(exponent: Expr) -> Decision:
         defect_recursion(next_defect()), words.vanishes(linear), words.vanishes(growth),
         equal(SCALE**exponent, SCALE**2),
     ).explain(
-        step("The Gram matrix of the map differs from a power of that of the first layer by terms linear in D:",
-             BEFORE.T * DEFECT),
-        step("At the solution W = W*, powers of G commute with G, so the commutator with G* is linear in C as well."),
-        step("C keeps its initial value, which for weights of scale alpha is C(w) times", SCALE**2),
+        step("The Gram matrix of the map grows by one factor $`G`$ a layer, up to a term linear in the defect:",
+             {prefix.T * prefix: BEFORE.T * BEFORE * GRAM + BEFORE.T * DEFECT}),
+        step("At the solution $`W = W^*`$ powers of $`G`$ drop out of $`[G, G^*]`$, which is linear in the $`C_k`$."),
+        step(r"Every $`C_k`$ keeps its initial value, which for weights $`\alpha w`$ is that of $`w`$ times", SCALE**2),
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ RULES: dict[str, Rule] = {
     "block-natural": BlockNatural(),
     "block-square-root": BlockFractional(2.0),
 }
-TIMES = (0.0, 0.3, 0.8, 1.5)
+TIMES = (0.0, 0.3, 1.0)
 
 
 @lru_cache(maxsize=64)
@@ -59,7 +59,7 @@ def course(
 ) -> Trajectory:  # fmt: skip
     """The flow of the full network of ``task`` under a rule of the table."""
     setting = task(depth, widths, seed, inputs)
-    return flow(setting.net, setting.problem, RULES[rule], times, tolerance=1e-11)
+    return flow(setting.net, setting.problem, RULES[rule], times, tolerance=1e-10)
 
 
 @lru_cache(maxsize=64)
@@ -75,7 +75,7 @@ def _chains(
     for group in groups:
         net = DeepLinear(tuple(values[i, group].reshape(-1, 1, 1) for i in range(depth)))
         alone = Problem(setting.goals[group].reshape(-1, 1, 1), variance[group[0]].reshape(1, 1))
-        run = flow(net, alone, RULES[rule], times, tolerance=1e-11)
+        run = flow(net, alone, RULES[rule], times, tolerance=1e-10)
         found.append(np.stack([array(w)[:, :, 0, 0] for w in run.weights], axis=1))
         error = max(error, run.error)
     return np.concatenate(found, axis=-1), error
@@ -137,13 +137,13 @@ def _against_chains(formula, depth, widths, rule, seed, inputs):
 
 
 @decoupling.check(
-    grid(depth=[3], widths=["wide"], rule=list(RULES), seed=[0], inputs=["white"])
+    grid(depth=[3], widths=["wide"], rule=[name for name in RULES if name != "cube-root"], seed=[0], inputs=["white"])
     + grid(depth=[2], widths=["waist"], rule=["gradient", "block-natural"], seed=[0], inputs=["commuting"])
     + grid(depth=[1], widths=["widening"], rule=["natural"], seed=[0], inputs=["commuting"])
     + grid(depth=[4], widths=["narrowing"], rule=["gradient"], seed=[0], inputs=["white"])
 )
 def narrow_networks(formula, depth, widths, rule, seed, inputs):
-    """The full network against one narrow network for each mode, all weights at four times."""
+    """The full network against one narrow network for each mode, all weights at three times."""
     return _against_chains(formula, depth, widths, rule, seed, inputs)
 
 
@@ -160,8 +160,8 @@ def correlated_inputs(formula, depth, widths, rule, seed, inputs):
 def modes_beside_narrow_networks(formula):
     """Mode values of a full network over those of narrow networks trained alone."""
     depth, widths, rule, seed = 3, "wide", "square-root", 0
-    fine = tuple(np.linspace(0, 3, 49).tolist())
-    coarse = fine[::4]
+    fine = tuple(np.linspace(0, 3, 25).tolist())
+    coarse = fine[::2]
     setting, run = task(depth, widths, seed), course(depth, widths, rule, seed, "white", coarse)
     values, error = _chains(depth, widths, rule, seed, "white", fine)
     full, modes = array(setting.frame.modes(run.nets())), range(values.shape[-1])

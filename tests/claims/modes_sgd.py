@@ -175,7 +175,7 @@ def along_any_spectral_rule(formula):
     + grid(depth=[2], widths=["square"], rule=["gradient", "natural"], inputs=["commuting"], seed=[0])
 )  # fmt: skip
 def along_flows(formula, depth, widths, rule, inputs, seed):
-    """All pairs of layers of all modes of the full network, at four times."""
+    """All pairs of layers of all modes of the full network, at three times."""
     if depth < 2:
         raise ValueError(f"depth: {depth} given, allowed: an integer >= 2")
     setting, run = task(depth, widths, seed, inputs), course(depth, widths, rule, seed, inputs)
