@@ -6,7 +6,9 @@ Source: A section 2, on true Hessians and positive semi-definite approximations.
 
 from __future__ import annotations
 
-from sympy import Expr, Rational, Symbol, diff, exp
+from functools import cache
+
+from sympy import Expr, Rational, Symbol, diff, exp, powsimp
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, positive, step
@@ -57,19 +59,30 @@ def newton_threshold() -> Expr:
 def balanced_slope(a: Expr, goal: Expr = GOAL) -> Expr:
     """The derivative of 1/2 (sigma - goal)^2 with respect to one of d equal mode values, a^{d-1} (a^d - goal)."""
     layer, others = Symbol("w", positive=True), a ** (DEPTH - 1)
-    return diff((layer * others - goal) ** 2 / 2, layer).subs(layer, a)
+    return powsimp(diff((layer * others - goal) ** 2 / 2, layer).subs(layer, a))
+
+
+@cache
+def growth_of_slope() -> tuple[Expr, Decision]:
+    """The derivative of the balanced slope, a^{d-2} ((2 d - 1) a^d - (d - 1) goal), with the proof of this form.
+
+    >>> growth_of_slope()[1].outcome
+    'proved'
+    """
+    a = Symbol("a", positive=True)
+    form = a ** (DEPTH - 2) * ((2 * DEPTH - 1) * a**DEPTH - (DEPTH - 1) * GOAL)
+    rises = all_of(positive(a ** (DEPTH - 2)), positive(2 * DEPTH - 1))
+    return form, all_of(equal(diff(balanced_slope(a), a), form), rises)
 
 
 def is_newton_threshold(formula: Expr) -> Decision:
     """Whether the slope of the loss over balanced weights falls before and rises after sigma = formula * goal."""
-    a = Symbol("a", positive=True)
-    slope = balanced_slope(a)
-    growth = diff(slope, a)
-    factored = a ** (DEPTH - 2) * (2 * DEPTH - 1) * (a**DEPTH - formula * GOAL)
-    return all_of(equal(growth, factored), positive(a ** (DEPTH - 2)), positive(2 * DEPTH - 1)).explain(
-        step("With equal mode values a, the gradient of every layer is", slope),
-        step("Its derivative along equal mode values changes sign once, at the threshold times the goal:", factored),
-        step("Newton's flow lets the slope decay: from below the threshold to a = 0, from above to the goal.", formula),
+    growth, linear = growth_of_slope()
+    return all_of(linear, equal((2 * DEPTH - 1) * formula, DEPTH - 1)).explain(
+        step("With equal mode values a, the gradient of every layer is", balanced_slope(Symbol("a", positive=True))),
+        step("Its derivative along equal mode values changes sign once:", growth),
+        step("namely where the map value, in units of the goal, is", formula),
+        step("Newton's flow lets the slope decay: from below this point to a = 0, from above to the goal."),
     )
 
 
