@@ -74,7 +74,7 @@ def _conserved(formula, run: Run, trajectory: Trajectory):
 @law.check(
     grid(depth=[3], q=[1, 1.5, 2, inf], widths=["square"], correlated=[True], seed=[0])
     + grid(depth=[2], q=[1, inf], widths=["widening", "narrowing", "waist"], correlated=[True], seed=[0])
-    + grid(depth=[4], q=[2], widths=["wide"], correlated=[False], seed=[0])
+    + grid(depth=[3], q=[2], widths=["wide"], correlated=[False], seed=[0])
 )
 def fractional_flows(formula, depth, q, widths, correlated, seed):
     """Along flows of the fractional rules, from natural gradient (q = 1) to gradient descent (q infinite)."""

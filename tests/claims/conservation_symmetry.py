@@ -63,6 +63,8 @@ def paired(
     depth: int, widths: str | tuple[int, ...], seed: int
 ) -> tuple[Setting, Direction, tuple[Tensor, ...], float]:
     """A network, any direction, a generator for each of the layers 1..d, and the direction's product with the moves."""
+    if depth < 2:
+        raise ValueError(f"depth: {depth} given, allowed: >= 2, a generator needs a hidden layer")
     setting, draw = generic(depth, widths, seed), generator(seed + 2000)
     net = setting.net
     direction = tuple(normal(tuple(w.shape), draw) for w in net.weights)

@@ -108,7 +108,7 @@ def course(
 ) -> tuple[Run, Trajectory]:
     """The flow of a rule from an unaligned, unbalanced network."""
     setting = near_solution(depth, widths, seed, spread=spread, correlated=correlated)
-    return Run(setting, rule), flow(setting.net, setting.problem, rule, times)
+    return Run(setting, rule), flow(setting.net, setting.problem, rule, times, tolerance=1e-10)
 
 
 def layer_pairs(weights: tuple[Tensor, ...], velocity: tuple[Tensor, ...] | None = None) -> list[dict[str, np.ndarray]]:
@@ -123,8 +123,10 @@ def layer_pairs(weights: tuple[Tensor, ...], velocity: tuple[Tensor, ...] | None
 
 
 def stacked(parts: list[np.ndarray]) -> np.ndarray:
-    """Matrices of all hidden layers as one flat array."""
-    return np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
+    """Matrices of all hidden layers as one flat array; ``ValueError`` for a network without hidden layers."""
+    if not parts:
+        raise ValueError("depth: 1 given, allowed: >= 2, a balance needs a hidden layer")
+    return np.concatenate([np.ravel(part) for part in parts])
 
 
 def balance_rates(net: DeepLinear, velocity: Direction) -> list[np.ndarray]:
