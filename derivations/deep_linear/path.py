@@ -133,13 +133,24 @@ def least_acceleration(formula: Expr) -> Decision:
     )
 
 
+def clocks() -> dict[str, tuple[Expr, Expr]]:
+    r"""Rates of the map value and their clocks, d clock / d\sigma = 1 / rate: balanced mode of two layers, unit eta.
+
+    There ||j||^2 = 2 \sigma, so gradient descent has the rate 2 \sigma (\sigma^* - \sigma).
+    """
+    return {
+        "gradient descent": (2 * SIGMA * (SIGMA_STAR - SIGMA), log(SIGMA / (SIGMA_STAR - SIGMA)) / (2 * SIGMA_STAR)),
+        "natural gradient descent": (SIGMA_STAR - SIGMA, -log(SIGMA_STAR - SIGMA)),
+    }
+
+
 def half_time_ratio() -> Expr:
     r"""Half-maximum time of gradient descent over that of NGD, balanced depth 2, \sigma_0 < \sigma^*/2.
 
     From dt = d\sigma / rate with the rates 2 eta \sigma (\sigma^* - \sigma) and eta (\sigma^* - \sigma).
 
     >>> half_time_ratio()
-    log(-1 + sigma^*/sigma_0)/(2*sigma^**log(2 - 2*sigma_0/sigma^*))
+    log(sigma^*/sigma_0 - 1)/(2*sigma^**log(2 - 2*sigma_0/sigma^*))
     """
     return log(SIGMA_STAR / SIGMA_0 - 1) / (2 * SIGMA_STAR * log(2 - 2 * SIGMA_0 / SIGMA_STAR))
 
@@ -147,18 +158,13 @@ def half_time_ratio() -> Expr:
 def is_half_time_ratio(formula: Expr) -> Decision:
     """Whether the formula is the ratio of the integrals of dt from sigma_0 to sigma^*/2 under both rules."""
     s, y = Symbol("s", positive=True), Symbol("y", positive=True)
-    clocks = {
-        # ||j||^2 = 2 sigma on a balanced mode of two layers
-        "gradient descent": (2 * SIGMA * (SIGMA_STAR - SIGMA), log(SIGMA / (SIGMA_STAR - SIGMA)) / (2 * SIGMA_STAR)),
-        "natural gradient descent": (SIGMA_STAR - SIGMA, -log(SIGMA_STAR - SIGMA)),
-    }
     at = {SIGMA_0: s, SIGMA_STAR: s * (2 + y)}
-    times = [(c.subs(SIGMA, SIGMA_STAR / 2) - c.subs(SIGMA, SIGMA_0)).subs(at) for _, c in clocks.values()]
+    times = [(c.subs(SIGMA, SIGMA_STAR / 2) - c.subs(SIGMA, SIGMA_0)).subs(at) for _, c in clocks().values()]
     return all_of(
-        *(equal(clock.diff(SIGMA) * rate, Integer(1)) for rate, clock in clocks.values()),
+        *(equal(clock.diff(SIGMA) * rate, Integer(1)) for rate, clock in clocks().values()),
         zero(formula.subs(at) * times[1] - times[0]),
     ).explain(
-        *(step(f"Under {name} the clock with the inverse rate as derivative is", c) for name, (_, c) in clocks.items()),
+        *(step(f"Under {name} the clock, an integral of 1/rate, is", c) for name, (_, c) in clocks().items()),
         step("The two half-maximum times have the ratio", formula),
     )
 

@@ -9,7 +9,7 @@ from sympy import Integer, Rational, log
 
 from derivations.compiled import evaluate
 from derivations.deep_linear import path
-from derivations.notation import NORM_J, SIGMA_0, SIGMA_STAR, Q
+from derivations.notation import NORM_J, SIGMA, SIGMA_0, SIGMA_STAR, Q
 from numerics.rules import Fractional, GradientDescent, NaturalGradient
 from tests.checker.bounds import integration
 from tests.checker.claim import Assumption, Claim, grid
@@ -177,15 +177,20 @@ def race_on_a_strong_teacher(formula):
         setting = balanced_modes(2, "square", (goal,), 0.01, 0)
         seen.append(until_half(setting, GradientDescent())[0] / until_half(setting, NaturalGradient())[0])
     ratios = Panel(
-        "Half-maximum times", r"teacher value $\sigma^*$", "gradient descent / natural gradient descent",
+        "Half-maximum times", r"teacher value $\sigma^*$", r"$t_\mathrm{SGD}\,/\,t_\mathrm{NGD}$",
         (Series("theory", goals, line), Series("networks", dots, seen, "simulation"),
          Series("equal times", [goals[0], goals[-1]], [1.0, 1.0], "reference")),
         log_x=True, log_y=True,
     )
     setting, times = balanced_modes(2, "square", (10.0,), 0.01, 0), np.linspace(0.0, 1.5, 16)
-    curves = [
-        Series(name, times, mode_history(setting, rule, 1.5, 16)[0].prod(1)[:, 0], "simulation")
-        for name, rule in (("gradient descent", GradientDescent()), ("natural gradient descent", NaturalGradient()))
+    heights = 10.0 - 9.9 * np.geomspace(1.0, 1e-14, 300)
+    curves = []
+    for name, (_, clock) in path.clocks().items():
+        passed = evaluate(clock, {SIGMA: heights, SIGMA_STAR: 10.0}) - evaluate(clock, {SIGMA: 0.1, SIGMA_STAR: 10.0})
+        curves.append(Series(name, passed[passed < 1.5], heights[passed < 1.5]))
+    curves += [
+        Series("", times, mode_history(setting, rule, 1.5, 16)[0].prod(1)[:, 0], "simulation")
+        for rule in (GradientDescent(), NaturalGradient())
     ]
     race = Panel(
         r"A strong teacher, $\sigma^* = 10$", r"time in units of $1/\eta$", r"map value $\sigma$", tuple(curves)

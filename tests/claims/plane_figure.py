@@ -64,30 +64,31 @@ def _panel(formula, name: str) -> Panel:
     lines, marks = [], []
     for k, start in enumerate(STARTS):
         way = theory_path(name, start)
-        lines.append(Series("" if k else "path of the theory", *way[:, (way < EDGE).all(0)]))
+        lines.append(Series("", *way[:, (way < EDGE).all(0)]))
         seen = dots[(dots[:, :, k] < EDGE).all(1), :, k]
-        marks.append(Series("" if k else "network, equal times", *seen.T, "simulation"))
+        marks.append(Series("", *seen.T, "simulation"))
     return Panel(
         title, r"$\sigma_1$", r"$\sigma_2$",
-        series=(*lines, *marks, _contour(1.0, "optimum")),
+        series=(*lines, *marks, _contour(1.0)),
         arrows=(Arrows(*points, u, v), Arrows(*points, *simulated, "simulation")),
         contours=tuple(_contour(level) for level in (0.1, 0.35, 0.65, 1.5, 2.2, 3.0)),
         equal_axes=True,
     )
 
 
-def _contour(level: float, label: str = "") -> Series:
+def _contour(level: float) -> Series:
     x = np.linspace(level / EDGE, EDGE, 80)
-    return Series(label, x, level / x, "reference")
+    return Series("", x, level / x, "reference")
 
 
 def five_fields(formula: tuple[Expr, Expr]) -> Figure:
     """The five fields: broad arrows and lines from the formulas, thin arrows and dots from networks."""
     return Figure(
-        "Update per unit of gap over the plane of the two layer values of one mode, goal 1, with contours of "
-        "constant error. Broad arrows: the fields of the theory; thin arrows: the modes of one network of 81 modes "
-        "at the same points. Lines: the paths that the conserved quantities give; dots: flows of the weight "
-        "matrices at equal times. A, B and C share their paths and differ in their clocks; B and D share the clock "
-        "and differ in their paths; D runs along rays, E along diagonals at one speed.",
+        "Update per unit of gap over the plane of the two layer values of one mode. Grey lines are contours of "
+        "constant error, the dotted one is the optimum. Broad arrows are the fields of the theory, thin ones the "
+        "modes of one network of 81 modes at the same points. Coloured lines are the paths that the conserved "
+        "quantities give from three starts, dots are flows of the weight matrices at equal times. A, B and C share "
+        "their paths and differ in their clocks; B and D share the clock and differ in their paths; E runs along "
+        "diagonals at one speed.",
         tuple(_panel(formula, name) for name in FIELDS),
     )
