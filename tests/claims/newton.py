@@ -123,6 +123,8 @@ def balanced_at(depth: int, widths: Widths, seed: int, fraction: float) -> Setti
 
 
 def _predicted(formula: Expr, depth: int) -> float:
+    if depth < 2:
+        raise ValueError(f"depth: {depth} given, allowed: an integer >= 2")
     return float(evaluate(formula, {DEPTH: depth}))
 
 
@@ -149,7 +151,7 @@ def newton_chains(depth: int) -> Trajectory:
     """Newton's flow of balanced chains of single units with the goal 1, one for each start; maps (T, starts, 1, 1)."""
     layer = torch.tensor(STARTS, dtype=torch.float64).pow(1 / depth)[:, None, None]
     problem = Problem(torch.ones((1, 1), dtype=torch.float64))
-    return flow(DeepLinear((layer,) * depth), problem, Newton(), np.linspace(0, 5, 6).tolist(), tolerance=1e-4)
+    return flow(DeepLinear((layer,) * depth), problem, Newton(), [0, 0.1, 0.25, 0.5, 1, 2, 3, 5], tolerance=1e-4)
 
 
 @threshold.check(grid(depth=[2, 5]))
@@ -174,7 +176,7 @@ def basins(formula):
 
 def _basin_panel(formula, depth):
     run, limit, series = newton_chains(depth), _predicted(formula, depth), []
-    times, fine = array(run.times), np.linspace(0, 5, 31)
+    times, fine = array(run.times), 5 * np.linspace(0, 1, 31) ** 2
     above = int(np.searchsorted(STARTS, limit))
     for place in sorted({0, above - 1, above, len(STARTS) - 1} & set(range(len(STARTS)))):
         curve = _decayed(depth, STARTS[place], limit, fine)
