@@ -33,7 +33,7 @@ def test_claim(claim: Claim, subtests, request, record_property):
     with subtests.test("verdict"):
         lock = ledger.read_lock()
         if request.config.getoption("--accept"):
-            lock = {**lock, **{name: "proved" for name in claim.uses if name not in lock}}
+            lock = {**lock, **dict.fromkeys(claim.uses, "proved")}
         verdict = ledger.resolve({claim.id: entry}, lock)[claim.id]
         assert verdict.word != "defective", "; ".join(verdict.reasons)
         if not request.config.getoption("--accept"):
