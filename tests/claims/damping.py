@@ -189,6 +189,8 @@ def logarithmic_slopes(formula):
 @limits.check(grid(depth=[2, 3], widths=["square", "narrowing"], seed=range(2)))
 def fitted_slopes(formula, depth, widths, seed):
     """Slopes fitted to the distances from both ends over three decades of damping."""
+    if depth < 2:
+        raise ValueError(f"depth: {depth} given, allowed: depth >= 2 (for a single layer all these rules agree)")
     setting = near_solution(depth, widths, seed)
     eigenvalues = spectrum(setting)
     smallest, largest = float(eigenvalues[eigenvalues > 1e-10].min()), float(eigenvalues.max())

@@ -7,7 +7,6 @@ from math import inf
 
 import numpy as np
 from scipy.integrate import solve_ivp
-from scipy.optimize import brentq
 
 from derivations.compiled import evaluate, function
 from derivations.deep_linear import path
@@ -26,8 +25,6 @@ from derivations.notation import (
     SIGMA_K0,
     Q,
 )
-from numerics.flows import Trajectory, flow
-from numerics.networks import DeepLinear
 from numerics.rules import Damped, Fractional, GradientDescent, NaturalGradient, Rule
 from tests.checker.bounds import integration, rounding
 from tests.checker.claim import Claim, grid
@@ -35,6 +32,7 @@ from tests.checker.compare import agree
 from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ACTIVE, ALIGNED, WHITENED
+from tests.claims.mode_flows import balanced_modes, mode_history, until_half
 from tests.claims.modes import mode_values, mode_velocity, velocity_rounding
 from tests.claims.settings import Setting, aligned, array
 
@@ -52,19 +50,6 @@ def rule_named(name: str) -> Rule:
     if name not in RULES:
         raise ValueError(f"rule: {name} given, allowed: {', '.join(RULES)}")
     return RULES[name]
-
-
-@lru_cache(maxsize=256)
-def run(setting: Setting, rule: Rule, stop: float, count: int) -> Trajectory:
-    """The flow of a rule, reported at equal times."""
-    return flow(setting.net, setting.problem, rule, list(np.linspace(0.0, stop, count)))
-
-
-@lru_cache(maxsize=256)
-def mode_history(setting: Setting, rule: Rule, stop: float, count: int) -> tuple[np.ndarray, float]:
-    """Mode values along the flow of a rule, shape (T, d, r), and the error of its weights."""
-    found = run(setting, rule, stop, count)
-    return array(setting.frame.modes(found.nets())), found.error
 
 
 curve = Claim(
@@ -173,45 +158,6 @@ def rates_divided(formula):
 def slopes_of_velocities(formula, depth, q, widths, seed):
     """Quotients of the velocities of two modes, from the full weight matrices, against the formula."""
     return _slopes_agree(formula, depth, q, widths, seed)
-
-
-@lru_cache(maxsize=64)
-def until_half(setting: Setting, rule: Rule, mode: int = 0) -> tuple[float, DeepLinear, float]:
-    """Time at which the map value of a mode is half of its goal, the network there, and the error of its weights."""
-    goal, net, time, error = float(setting.goals[mode]) / 2, setting.net, 0.0, 0.0
-    if _map_value(setting, net, mode) >= goal:
-        raise ValueError("setting: the mode starts beyond half of its goal, allowed: a start below")
-    length = 0.5
-    while True:
-        ahead = flow(net, setting.problem, rule, list(np.linspace(0.0, length, 9)))
-        beyond = [k for k in range(1, 9) if _map_value(setting, ahead.net(k), mode) >= goal]
-        last = beyond[0] - 1 if beyond else 8
-        net, time, error = ahead.net(last), time + float(ahead.times[last]), error + ahead.error
-        if beyond:
-            break
-        length *= 2
-    length /= 8
-
-    def excess(span: float) -> float:
-        here = flow(net, setting.problem, rule, [0.0, span]).net(1) if span else net
-        return _map_value(setting, here, mode) - goal
-
-    length = brentq(excess, 0.0, length, xtol=1e-14)
-    ahead = flow(net, setting.problem, rule, [0.0, length])
-    return time + length, ahead.net(1), error + ahead.error
-
-
-def _map_value(setting: Setting, net: DeepLinear, mode: int) -> float:
-    return float(setting.frame.modes(net).prod(-2)[mode])
-
-
-@lru_cache(maxsize=32)
-def balanced_modes(
-    depth: int, widths: str | tuple[int, ...], goals: tuple[float, ...], start: float, seed: int
-) -> Setting:
-    """An aligned network whose layers share the mode values, each map value starting at ``start`` times its goal."""
-    row = tuple((start * goal) ** (1 / depth) for goal in goals)
-    return aligned(depth, widths, seed, modes=(row,) * depth, goals=goals)
 
 
 def _asserted_path(formula, setting: Setting, q: float, stop: float, points: int = 1, tolerance: float = 1e-12):

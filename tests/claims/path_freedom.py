@@ -22,7 +22,7 @@ from tests.checker.bounds import integration, remainder
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import agree, both, differs, equal
 from tests.claims.assumptions import BALANCED, WHITENED
-from tests.claims.path import run
+from tests.claims.mode_flows import run
 from tests.claims.settings import Setting, array, generic, sizes
 
 

@@ -17,9 +17,9 @@ from tests.checker.compare import agree, at_most, both
 from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ACTIVE, ALIGNED, BALANCED, WHITENED
-from tests.claims.damping_modes import two_modes
+from tests.claims.damping_fixed import two_modes
+from tests.claims.mode_flows import balanced_modes, mode_history, until_half
 from tests.claims.modes import mode_values, mode_velocity, velocity_rounding
-from tests.claims.path import balanced_modes, mode_history, until_half
 from tests.claims.settings import Setting, aligned
 
 
