@@ -49,8 +49,9 @@ def _mutate(formula: Any) -> Iterator[Mutant]:
     elif isinstance(formula, words.Expression | words.Trace):
         yield from _mutate_words(formula)
     elif isinstance(formula, sp.Basic):
-        yield from _mutate_tree(formula)
-        yield from _swap_symbols(formula)
+        for text, wrong in (*_mutate_tree(formula), *_swap_symbols(formula)):
+            if not wrong.has(sp.nan, sp.zoo):
+                yield text, wrong
 
 
 def _mutate_tree(node: sp.Basic) -> Iterator[Mutant]:

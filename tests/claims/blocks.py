@@ -113,25 +113,27 @@ def heading(
 
 @lru_cache(maxsize=512)
 def network(depth: int, widths: str | tuple[int, ...], start: str, seed: int) -> Setting:
-    """A network by the name of its start: aligned, near (close to the teacher), generic, correlated, zero factor."""
+    """A network by the name of its start, as listed below; "near" has a teacher close to its map."""
     makers = {
         "aligned": lambda: aligned(depth, widths, seed),
         "near": lambda: near_solution(depth, widths, seed),
         "generic": lambda: generic(depth, widths, seed),
         "correlated": lambda: near_solution(depth, widths, seed, correlated=True),
         "zero factor": lambda: _zero_factor(depth, widths, seed),
+        "zero mode": lambda: _zero_factor(depth, widths, seed, single=True),
     }
     if start not in makers:
         raise ValueError(f"start: {start} given, allowed: {', '.join(makers)}")
     return makers[start]()
 
 
-def _zero_factor(depth: int, widths: str | tuple[int, ...], seed: int) -> Setting:
+def _zero_factor(depth: int, widths: str | tuple[int, ...], seed: int, *, single: bool = False) -> Setting:
+    """The first layer of the first mode is zero; ``single`` leaves no error in all other modes."""
     start = aligned(depth, widths, seed)
     table = start.modes().copy()
     table[0, 0] = 0.0
-    goals = tuple(map(float, array(start.goals)))
-    return aligned(depth, widths, seed, modes=tuple(map(tuple, table.tolist())), goals=goals)
+    goals = table.prod(0) + (np.arange(table.shape[1]) == 0) if single else array(start.goals)
+    return aligned(depth, widths, seed, modes=tuple(map(tuple, table.tolist())), goals=tuple(map(float, goals)))
 
 
 @lru_cache(maxsize=1024)
