@@ -99,7 +99,7 @@ def has_slope(formula: Expr) -> Decision:
     derived = slope_between_modes()
     return all_of(equal(formula, derived), modes.kernel_acts_on_modes()).explain(
         step("Divide the rates of two modes by each other: along the path of order q the slope is", derived),
-        step("asserted is", formula),
+        step("The asserted slope is", formula),
     )
 
 

@@ -147,8 +147,8 @@ def are_invariant(formula: Mapping[str, Expr]) -> Decision:
         slope = [diff(function, one).subs({SIGMA_1: x, SIGMA_2: y}) for one in (SIGMA_1, SIGMA_2)]
         change = slope[0] * field[0] + slope[1] * field[1]
         parts += [zero(change), not_zero(slope[0])]
-        steps.append(step(f"The field {name} is, up to its sign,", tuple(field)))
-        steps.append(step("and leaves unchanged", function))
+        steps.append(step(f"Field of the rules of the kind '{name}', at a point (x, y):", tuple(field)))
+        steps.append(step("It leaves unchanged", function))
     return all_of(*parts).explain(*steps)
 
 
