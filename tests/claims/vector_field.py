@@ -94,8 +94,9 @@ radial = Claim(
     },
     falsifiers={"the full rule": lambda: modes.fractional_velocity(Integer(1))},
     remark=(
-        "Ratios of layers are conserved, at any depth. The motion is outward while $`\\sigma`$ lies between 0 and $`\\sigma^*`$; it "
-        "is inward beyond the optimum, and also where $`\\sigma`$ and $`\\sigma^*`$ have different signs."
+        "Ratios of layers are conserved, at any depth. The motion is outward while $`\\sigma`$ lies between 0 and "
+        "$`\\sigma^*`$; it is inward beyond the optimum, and also where $`\\sigma`$ and $`\\sigma^*`$ have "
+        "different signs."
     ),
 )
 
