@@ -175,3 +175,15 @@ def are_root_clocks(formula: Mapping[str, Expr]) -> Decision:
         step("With the map value as a power of one layer, the power in front cancels:", d / (1 - ROOT**d)),
         step("This is a sum of simple fractions, one for each root of unity, so its integral is elementary."),
     )
+
+
+def rests(formula: Expr) -> Decision:
+    r"""Whether the formula is the motion of a balanced network of zero map: all layers are zero and so are the couplings.
+
+    >>> rests(Integer(0)).outcome, rests(tanh_squared(Integer(0))).outcome
+    ('proved', 'refuted')
+    """
+    return zero(formula).explain(
+        step("All layers have the size of the d-th root of the map value, which is zero; so have the couplings of d >= 2."),
+        step("Every rule moves a layer in proportion to its coupling, so the map keeps the value", Integer(0)),
+    )

@@ -1,0 +1,420 @@
+"""Closed forms of the balanced map dynamics: exponential, tanh squared, logistic, Lambert; what starts at zero."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import inf
+
+import flint
+import numpy as np
+from sympy import Expr, Integer, LambertW, Rational, atanh, exp, log, sqrt, tanh
+
+from derivations.balls import ball
+from derivations.compiled import evaluate
+from derivations.decide import zero
+from derivations.deep_linear import closed_forms
+from derivations.deep_linear.closed_forms import ROOT
+from derivations.deep_linear.map_dynamics import balanced_rate
+from derivations.notation import DEPTH, ETA, ETA_TILDE, SIGMA, SIGMA_0, SIGMA_STAR, TIME, P, Q
+from derivations.witness import points
+from numerics.flows import flow
+from tests.checker.bounds import rounding
+from tests.checker.claim import Assumption, Claim, grid
+from tests.checker.compare import agree, at_most, both, vanishes
+from tests.checker.evidence import Bound, Evidence
+from tests.checker.figure import Figure, Panel, Series
+from tests.claims.assumptions import ACTIVE, ALIGNED, BALANCED, WHITENED
+from tests.claims.map_dynamics import NONNEGATIVE, balanced_start, map_history, order_rule
+from tests.claims.settings import Setting, aligned, array
+
+GIVEN = (ALIGNED, ACTIVE, WHITENED, BALANCED, NONNEGATIVE)
+SAMPLE = 6
+ZERO_MAP = Assumption(
+    "zero map",
+    "every singular mode of the map starts at zero",
+    lambda s: bool((s.frame.modes(s.net).prod(-2).abs() < 1e-14).all()),
+)
+
+
+def order_of(depth: int, stiffness: float) -> float:
+    """The order q >= 1 at which a depth has a stiffness p = (2 - 2/d)(1 - 1/q); raises ``ValueError`` beyond its range."""
+    most = 2 - 2 / depth
+    if not 0 <= stiffness <= most:
+        raise ValueError(f"depth: {depth} given, allowed: one with 2 - 2/d >= {stiffness:g}")
+    return inf if stiffness == most else 1 / (1 - stiffness / most)
+
+
+def on_flow(formula: Expr, setting: Setting, q: float, times: tuple[float, ...]) -> Evidence:
+    """The map along the flow of a full network against a closed form in time, start, goal, rate constant."""
+    depth, goals = setting.net.depth, array(setting.goals)
+    rate = 1.0 / depth ** (1 - 1 / q)
+    found, bound = map_history(setting, order_rule(q, rate), times)
+    # the first rates are chosen such that the rate constant eta d^{1-1/q} is 1
+    values = {SIGMA_0: found[0], SIGMA_STAR: goals, ETA_TILDE: 1.0, ETA: rate, DEPTH: depth, Q: q}
+    predicted = evaluate(formula, {**values, TIME: np.array(times)[:, None]})
+    return agree(found, np.broadcast_to(predicted, found.shape), bound=bound).on(setting)
+
+
+def in_balls(residuals: tuple[Expr, ...], symbols: set) -> Evidence:
+    """Residuals at rational points below the goal in ball arithmetic: every ball must contain zero."""
+    middles, radii = [], []
+    for point in points(symbols | {SIGMA_0, SIGMA_STAR}, SAMPLE):
+        low, high = sorted((abs(point[SIGMA_0]), abs(point[SIGMA_STAR]) + 1))
+        at = {**point, SIGMA_0: low, SIGMA_STAR: high + Rational(1, 7)}
+        found = [ball(residual, at, digits=40) for residual in residuals]
+        middles += [float(abs(flint.acb(x.mid()))) for x in found]
+        radii += [float(x.rad()) for x in found]
+    return vanishes(middles, bound=Bound((("ball radius", max(radii)),)), scale=1.0)
+
+
+def solution_in_balls(formula: Expr, stiffness: Expr) -> Evidence:
+    """Equation and start of a closed form, evaluated in ball arithmetic."""
+    rate = balanced_rate().subs(P, stiffness)
+    residuals = formula.diff(TIME) - rate.subs(SIGMA, formula), formula.subs(TIME, 0) - SIGMA_0
+    return in_balls(residuals, {TIME, ETA_TILDE})
+
+
+linear = Claim(
+    "closed-form.linear",
+    source="A section 3.2, after eq. 21, p = 0",
+    says="Natural gradients take a map from zero to its goal exponentially, at one rate for all depths and modes.",
+    formula=closed_forms.linear,
+    lhs=r"\sigma(t)",
+    given=(ALIGNED, ACTIVE, WHITENED, ZERO_MAP),
+    uses=("map.rate",),
+    near_misses={
+        "rate grows with the goal": lambda: SIGMA_STAR * (1 - exp(-ETA_TILDE * SIGMA_STAR * TIME)),
+        "rate grows with depth": lambda: SIGMA_STAR * (1 - exp(-ETA_TILDE * DEPTH * TIME)),
+    },
+    falsifiers={"square root curve": lambda: closed_forms.tanh_squared(Integer(0))},
+    remark=(
+        "The map starts at zero because one layer does; the others must not vanish, or the mode is frozen. Balance plays no "
+        "role. From other starts the gap to the goal decays with the same exponential."
+    ),
+)
+
+
+@linear.proof(generic_in="depth, goal, rate")
+def exponential_substituted(formula):
+    """Substitution into the linear equation, and a start at zero."""
+    return closed_forms.solves_from_zero(formula)
+
+
+@lru_cache(maxsize=32)
+def one_layer_zero(depth: int, widths: str | tuple[int, ...], seed: int) -> Setting:
+    """The first layer zero in every mode, all others near 0.8: a zero map that can move."""
+    table = [[0.8 + 0.1 * np.cos(3 * i + k) for k in range(2)] for i in range(depth)]
+    table[0] = [0.0, 0.0]
+    return aligned(depth, widths, seed, modes=tuple(map(tuple, table)), goals=(1.0, 1.7))
+
+
+@linear.check(
+    grid(depth=[2, 3], widths=["widening", "waist"], seed=[0]) + grid(depth=[1], widths=["narrowing"], seed=[0])
+)
+def natural_gradient_from_a_zero_layer(formula, depth, widths, seed):
+    """Full networks with one zero layer under natural gradient descent."""
+    return on_flow(formula, one_layer_zero(depth, widths, seed), 1.0, (0.0, 0.3, 1.0, 3.0))
+
+
+half = Claim(
+    "closed-form.tanh-squared",
+    source="A section 3.2, after eq. 21, p = 1/2",
+    says="At stiffness one half the map follows a squared hyperbolic tangent, shifted by where it starts.",
+    formula=closed_forms.tanh_squared,
+    lhs=r"\sigma(t)",
+    given=GIVEN,
+    uses=("map.balanced-rate",),
+    near_misses={
+        "twice as fast": lambda: SIGMA_STAR * tanh(ETA_TILDE * sqrt(SIGMA_STAR) * TIME + atanh(sqrt(SIGMA_0 / SIGMA_STAR))) ** 2,
+        "goal without root": lambda: (
+            SIGMA_STAR * tanh(ETA_TILDE * SIGMA_STAR * TIME / 2 + atanh(sqrt(SIGMA_0 / SIGMA_STAR))) ** 2
+        ),
+        "no shift": lambda: closed_forms.tanh_squared(Integer(0)),
+    },
+    remark=(
+        "The square root rule with one hidden layer. In the root of the map, which is the size of a layer, the curve is a "
+        "plain hyperbolic tangent: the layer grows linearly and saturates. The printed curve is the limit of small starts."
+    ),
+)
+
+
+@half.proof(generic_in="start, goal, rate")
+def tangent_substituted(formula):
+    """Substitution into the squared equation, with value and slope of the start."""
+    return closed_forms.solves_half(formula)
+
+
+@half.check(
+    grid(depth=[2], widths=["widening", "waist"], stiffness=[0.5], seed=[0])
+    + grid(depth=[3, 4], widths=["widening"], stiffness=[0.5], seed=[0])
+)
+def networks_of_stiffness_half(formula, depth, widths, stiffness, seed):
+    """Full balanced networks of several depths, at the order that gives the stiffness."""
+    return on_flow(formula, balanced_start(depth, widths, seed), order_of(depth, stiffness), (0.0, 0.5, 2.0, 5.0))
+
+
+@half.check(grid(digits=[40]), network=False)
+def tangent_in_balls(formula, digits):
+    """Equation and start at rational points."""
+    return solution_in_balls(formula, Rational(1, 2))
+
+
+logistic = Claim(
+    "closed-form.logistic",
+    source="A section 3.2, after eq. 21, p = 1",
+    says="At stiffness one the map follows a logistic curve, at a rate in proportion to its goal.",
+    formula=closed_forms.logistic,
+    lhs=r"\sigma(t)",
+    given=GIVEN,
+    uses=("map.balanced-rate",),
+    near_misses={
+        "twice as fast": lambda: SIGMA_STAR / (1 + (SIGMA_STAR / SIGMA_0 - 1) * exp(-2 * ETA_TILDE * SIGMA_STAR * TIME)),
+        "rate without goal": lambda: SIGMA_STAR / (1 + (SIGMA_STAR / SIGMA_0 - 1) * exp(-ETA_TILDE * TIME)),
+    },
+    falsifiers={"start misread": lambda: SIGMA_STAR / (1 + SIGMA_STAR / SIGMA_0 * exp(-ETA_TILDE * SIGMA_STAR * TIME))},
+    remark=(
+        "Gradient descent with one hidden layer; but also three layers at order 4, or four at order 3: only the stiffness "
+        "counts. Half of the goal is reached after $`\\ln(\\sigma^*/\\sigma_0 - 1)`$ in units of $`1/\\tilde\\eta\\sigma^*`$."
+    ),
+)
+
+
+@logistic.proof(generic_in="start, goal, rate")
+def logistic_substituted(formula):
+    """Substitution into the equation and the initial condition."""
+    return closed_forms.solves(formula, Integer(1))
+
+
+@logistic.check(
+    grid(depth=[2], widths=["widening", "waist"], stiffness=[1.0], seed=[0])
+    + grid(depth=[3, 4], widths=["widening"], stiffness=[1.0], seed=[0])
+)
+def networks_of_stiffness_one(formula, depth, widths, stiffness, seed):
+    """Full balanced networks: gradient descent at depth 2, order 4 at depth 3, order 3 at depth 4."""
+    return on_flow(formula, balanced_start(depth, widths, seed), order_of(depth, stiffness), (0.0, 0.5, 2.0, 5.0))
+
+
+@logistic.check(grid(digits=[40]), network=False)
+def logistic_in_balls(formula, digits):
+    """Equation and start at rational points."""
+    return solution_in_balls(formula, Integer(1))
+
+
+def _lambert(u: Expr) -> Expr:
+    return SIGMA_STAR / (1 + LambertW(u))
+
+
+_GAP = SIGMA_STAR / SIGMA_0 - 1
+lambert = Claim(
+    "closed-form.lambert",
+    source="A section 3.2, figure 2, p = 2",
+    says="At stiffness two, the limit of infinite depth, the map follows a Lambert function.",
+    formula=closed_forms.lambert,
+    lhs=r"\sigma(t)",
+    given=(ALIGNED, ACTIVE, WHITENED, BALANCED, NONNEGATIVE),
+    uses=("map.balanced-rate",),
+    near_misses={
+        "goal not squared": lambda: _lambert(_GAP * exp(_GAP - ETA_TILDE * SIGMA_STAR * TIME)),
+        "start not in the exponent": lambda: _lambert(_GAP * exp(-ETA_TILDE * SIGMA_STAR**2 * TIME)),
+    },
+    falsifiers={"logistic": closed_forms.logistic},
+    remark=(
+        "No finite network has stiffness 2. Networks under gradient descent come close with depth, and their distance "
+        "from this curve falls like one over the depth."
+    ),
+)
+
+
+@lambert.proof(generic_in="start, goal, rate")
+def lambert_substituted(formula):
+    """Substitution into the equation; at the start the Lambert function is inverted."""
+    return closed_forms.solves(formula, Integer(2))
+
+
+@lambert.check(grid(digits=[40]), network=False)
+def lambert_in_balls(formula, digits):
+    """Equation and start at rational points."""
+    return solution_in_balls(formula, Integer(2))
+
+
+DEPTHS = (16, 32, 64, 128)
+MARKS = (0.0, 1.5, 3.0, 4.5, 6.0)
+
+
+@lru_cache(maxsize=16)
+def deep_descent(depth: int) -> np.ndarray:
+    """The map (T, 2) of a deep balanced network of width 2 under gradient descent, rate constant 1."""
+    setting = balanced_start(depth, (2,) * (depth + 1), 0, starts=(0.2, 0.4), goals=(1.0, 1.2))
+    path = flow(setting.net, setting.problem, order_rule(inf, 1 / depth), MARKS, tolerance=1e-9)
+    return array(setting.frame.modes(path.nets())).prod(1)
+
+
+@lambert.check(grid(scheme=["depth doubled"]))
+def deep_networks_approach(formula, scheme):
+    """Distances from the curve at four depths, extrapolated twice to infinite depth, vanish against the last of them."""
+    runs = [deep_descent(depth) for depth in DEPTHS]
+    values = {SIGMA_0: runs[0][0], SIGMA_STAR: np.array([1.0, 1.2]), ETA_TILDE: 1.0, TIME: np.array(MARKS)[:, None]}
+    predicted = evaluate(formula, values)
+    table, finest = runs, []
+    for k in range(1, len(runs)):
+        table = [(2**k * fine - coarse) / (2**k - 1) for coarse, fine in zip(table, table[1:], strict=False)]
+        finest.append(table[-1])
+    # the last correction of the extrapolation bounds what the next one would change
+    budget = Bound((("extrapolation", float(np.abs(finest[-1] - finest[-2]).max())),)) + rounding(1.2, 10**6)
+    setting = balanced_start(16, (2,) * 17, 0, starts=(0.2, 0.4), goals=(1.0, 1.2))
+    return agree(finest[-1], predicted, bound=budget).on(setting)
+
+
+@lambert.figure
+def approach(formula):
+    """Deep networks under gradient descent against the curve of infinite depth."""
+    fine = np.linspace(0, MARKS[-1], 100)
+    curve = evaluate(formula, {SIGMA_0: 0.2, SIGMA_STAR: 1.0, ETA_TILDE: 1.0, TIME: fine})
+    series = [Series("infinite depth", fine, curve)]
+    for depth in (4, *DEPTHS[:3]):
+        series.append(Series(f"depth {depth}", MARKS, deep_descent(depth)[:, 0], "simulation"))
+    panel = Panel("Stiffness two", r"time $\tilde\eta t$", r"map value $\sigma$", tuple(series))
+    return Figure("Gradient descent of deep balanced networks approaches the Lambert curve with depth.", (panel,))
+
+
+delayed = Claim(
+    "closed-form.zero-start-limit",
+    source="A section 3.2, after eq. 21",
+    says="Curves from small starts approach the curve from zero like the root of the start; their gap has this bound.",
+    formula=closed_forms.delay,
+    lhs=r"\max_t \lvert \sigma(t) - \sigma^* \tanh^2(\tilde\eta\sqrt{\sigma^*} t/2) \rvert",
+    relation=r"\le",
+    given=GIVEN,
+    uses=("closed-form.tanh-squared",),
+    near_misses={
+        "linear in the start": lambda: 4 * sqrt(3) / 9 * SIGMA_STAR * atanh(SIGMA_0 / SIGMA_STAR),
+        "half of the slope": lambda: closed_forms.delay() / 2,
+    },
+    falsifiers={"twice the slope": lambda: 2 * closed_forms.delay()},
+    remark=(
+        "A start of one millionth of the goal still leaves a gap of almost a thousandth. The limit exists, but it is slow: "
+        "this is how the network remembers the saddle."
+    ),
+)
+
+
+@delayed.proof(generic_in="start, goal")
+def steepest_slope_times_shift(formula):
+    """The mean value theorem with the steepest slope of the squared hyperbolic tangent."""
+    return closed_forms.bounds_delay(formula)
+
+
+STARTS = (1e-3, 1e-4, 1e-5, 1e-6)
+
+
+@delayed.check(grid(start=STARTS, goal=[1.0, 1.7]))
+def gap_to_the_curve_from_zero(formula, start, goal):
+    """The gap of a full network at the steepest part of the curve: within the bound, and up to third order reached."""
+    if not 0 < start < goal / 10:
+        raise ValueError(f"start: {start} given, allowed: between 0 and a tenth of the goal")
+    setting = balanced_start(2, (2, 3, 2), 0, starts=(start, start), goals=(goal, goal))
+    shift = float(np.arctanh(np.sqrt(start / goal)))
+    # the window of this length around the steepest point tanh^2 = 1/3
+    middle = 2 / np.sqrt(goal) * (np.arctanh(1 / np.sqrt(3)) - shift / 2)
+    times = (0.0, middle / 2, middle, 2 * middle)
+    found, bound = map_history(setting, order_rule(2.0, 2**-0.5), times)
+    from_zero = goal * np.tanh(np.sqrt(goal) * np.array(times) / 2) ** 2
+    gaps = found[:, 0] - from_zero
+    wanted = float(evaluate(formula, {SIGMA_STAR: goal, SIGMA_0: start}))
+    # |(tanh^2)'''| = 8 T (1 - T^2) |2 - 3 T^2| <= 5 by interval arithmetic over T in [0, 1]
+    third = Bound((("third order", goal * 5 * shift**3 / 24),))
+    reached = agree(gaps[2], wanted, bound=bound + third)
+    return both(reached, at_most(np.abs(gaps), wanted, bound=bound)).on(setting)
+
+
+at_rest = Claim(
+    "closed-form.zero-start-as-printed",
+    source="A section 3.2, after eq. 21",
+    says="The printed curves for stiffness below one describe balanced networks whose map starts at zero.",
+    formula=lambda: closed_forms.tanh_squared(Integer(0)),
+    control=lambda: Integer(0),
+    corrected_by=("closed-form.zero-start-limit",),
+    lhs=r"\sigma(t)",
+    given=(ALIGNED, WHITENED, BALANCED, NONNEGATIVE, ZERO_MAP),
+    near_misses={
+        "escape in finite time": lambda: (ETA_TILDE * SIGMA_STAR * TIME / 2) ** 2,
+        "exponential": closed_forms.linear,
+    },
+    falsifiers={"goal at once": lambda: SIGMA_STAR},
+    remark=(
+        "A balanced zero map has all layers zero, so no rule moves it. The equation does not contradict this: below stiffness "
+        "one it has two solutions from zero, rest and the printed curve. The curve is the limit of small starts."
+    ),
+)
+
+
+@at_rest.proof(generic_in="order q")
+def all_layers_are_zero(formula):
+    """Balanced layers have one size, so a zero map has zero layers and couplings for d >= 2."""
+    return closed_forms.rests(formula)
+
+
+@at_rest.check(grid(depth=[2, 3], widths=["widening", "waist"], q=[1, 2, inf], seed=[0]))
+def network_of_zeros(formula, depth, widths, q, seed):
+    """A full network of zeros under the fractional rule."""
+    setting = balanced_start(depth, widths, seed, starts=(0.0, 0.0))
+    times = (0.0, 1.0, 3.0)
+    path = flow(setting.net, setting.problem, order_rule(q, 1.0), times)
+    found = array(setting.frame.modes(path.nets())).prod(1)
+    values = {SIGMA_STAR: array(setting.goals), ETA_TILDE: 1.0, TIME: np.array(times)[:, None]}
+    predicted = np.broadcast_to(evaluate(formula, values), found.shape)
+    return agree(found, predicted, bound=rounding(1.0, 10), scale=1.0).on(setting)
+
+
+root_clocks = Claim(
+    "closed-form.sqrt-depths",
+    source="A eq. 21",
+    says="Under the square root rule time is an elementary function of one layer, whatever the depth; here depths 2 to 4.",
+    formula=closed_forms.root_clocks,
+    lhs=r"\tilde\eta \sigma^{*p} t + \mathrm{const}",
+    given=GIVEN,
+    uses=("map.balanced-rate",),
+    near_misses={
+        "one sheet at depth 4": lambda: {**closed_forms.root_clocks(), "depth 4": 4 * atanh(ROOT)},
+        "depth 3 without angle": lambda: {
+            **closed_forms.root_clocks(),
+            "depth 3": log(1 + ROOT + ROOT**2) / 2 - log(1 - ROOT),
+        },
+    },
+    falsifiers={
+        "linear layers": lambda: {f"depth {d}": d * ROOT for d in (2, 3, 4)},
+        "half at depth 2": lambda: {**closed_forms.root_clocks(), "depth 2": atanh(ROOT)},
+    },
+    equivalent=lambda formula, mutant: all(zero((formula[n] - mutant[n]).diff(ROOT)).proved for n in formula),
+    remark=(
+        "With $`\\sigma = \\sigma^* u^d`$ the layer u obeys $`\\dot u \\propto 1 - u^d`$: it starts at a finite speed at every depth, "
+        "and saturates the more abruptly the deeper the network."
+    ),
+)
+
+
+@root_clocks.proof(instances="d = 2, 3, 4, any start, goal and rate")
+def derivative_of_the_clock(formula):
+    """The derivative is d / (1 - u^d)."""
+    return closed_forms.are_root_clocks(formula)
+
+
+def returned_times(found: np.ndarray, clock: np.ndarray, unit: np.ndarray, bound: Bound, times: tuple, speed: float) -> Evidence:
+    """Times read off a clock (T, r) in the given units against those of the flow, with the error of the map over its speed."""
+    elapsed = (clock - clock[0]) / unit
+    budget = Bound((("error of the map over its speed", bound.total / speed),)) + rounding(float(np.abs(clock).max()), 30)
+    return agree(elapsed[1:], np.broadcast_to(np.array(times)[1:, None], elapsed[1:].shape), bound=budget)
+
+
+@root_clocks.check(grid(depth=[2, 3, 4], widths=["widening", "wide"], seed=[0]))
+def times_of_full_networks(formula, depth, widths, seed):
+    """Times of the flow, recovered from the size of the layers."""
+    if f"depth {depth}" not in formula:
+        raise ValueError(f"depth: {depth} given, allowed: {', '.join(n.removeprefix('depth ') for n in formula)}")
+    setting, times = balanced_start(depth, widths, seed), (0.0, 0.5, 1.5)
+    found, bound = map_history(setting, order_rule(2.0, depth**-0.5), times)
+    goals = array(setting.goals)
+    clock = evaluate(formula[f"depth {depth}"], {ROOT: (found / goals) ** (1 / depth)})
+    unit = goals ** (1 - 1 / depth)
+    speed = float((np.abs(found - goals) * found ** (1 - 1 / depth)).min())
+    return returned_times(found, clock, unit, bound, times, speed).on(setting)
