@@ -45,7 +45,9 @@ def agree(observed: Any, predicted: Any, *, bound: Bound, scale: float | None = 
         try:
             b = np.broadcast_to(b, a.shape)
         except ValueError:
-            return Evidence(Outcome.CONTRADICTS, float("inf"), bound.total, bound.parts, f"shapes {a.shape} and {b.shape}")
+            return Evidence(
+                Outcome.CONTRADICTS, float("inf"), bound.total, bound.parts, f"shapes {a.shape} and {b.shape}"
+            )
     if a.size == 0:
         return Evidence(Outcome.UNDECIDED, 0.0, bound.total, bound.parts, "nothing to compare")
     error = float(np.max(np.abs(a - b)))
@@ -99,7 +101,9 @@ def equal(observed: Any, predicted: Any) -> Evidence:
     return Evidence(Outcome.SUPPORTS if same else Outcome.CONTRADICTS, 0.0 if same else 1.0, 0.0, (), note, **numbers)
 
 
-def slope(x: Sequence[float], y: Any, *, predicted: float, confidence: float = 0.999, systematic: float = 0.0) -> Evidence:
+def slope(
+    x: Sequence[float], y: Any, *, predicted: float, confidence: float = 0.999, systematic: float = 0.0
+) -> Evidence:
     """Supports iff the log-log slope of ``y(x)`` agrees with ``predicted`` within its confidence interval.
 
     ``systematic`` is the declared bias of a finite range (for example of the next order); an interval wider than a

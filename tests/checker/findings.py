@@ -83,9 +83,7 @@ class Tally:
         step = max(1, -(-len(rows) // size))
         kept = rows[::step]
         names = ("observed", "predicted", "bound")
-        sample: dict[str, list[Any]] = {
-            name: [significant(row[k], 6) for row in kept] for k, name in enumerate(names)
-        }
+        sample: dict[str, list[Any]] = {name: [significant(row[k], 6) for row in kept] for k, name in enumerate(names)}
         # Six digits of two numbers that agree to fifteen would make every error look like zero.
         return {**sample, "error": [significant(abs(row[0] - row[1])) for row in kept]}
 
@@ -117,9 +115,7 @@ def plain_evidence(tallies: list[Tally], proofs: dict[str, Any]) -> dict[str, An
         return {"check": "", "case": {}, "detail": "", "witness": witness} if witness else None
     main = [row for row in rows if not row[0].check.drops] or rows
     tally, case, evidence, _, _ = max(main, key=lambda row: min(row[2].ratio, 1e300))
-    far = sorted(
-        range(len(evidence.observed)), key=lambda k: -abs(evidence.observed[k] - evidence.predicted[k])
-    )[:3]
+    far = sorted(range(len(evidence.observed)), key=lambda k: -abs(evidence.observed[k] - evidence.predicted[k]))[:3]
     return {
         "check": tally.check.name,
         "says": summary(tally.check.run),

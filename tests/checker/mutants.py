@@ -16,7 +16,7 @@ Mutant = tuple[str, Any]
 
 
 def mutants(formula: Any) -> list[Mutant]:
-    """Named single-place mutations of an expression, matrix expression, relation, tuple or mapping, duplicates dropped."""
+    """Named single-place mutations of a formula or of the parts of a tuple or mapping, duplicates dropped."""
     seen, found = {_key(formula)}, []
     for name, wrong in _mutate(formula):
         key = _key(wrong)
@@ -174,7 +174,9 @@ def nudges(formula: Any) -> list[Callable[[Fraction], Any]]:
         powers = sorted((p for p in leaf.atoms(sp.Pow) if p.exp != -1), key=sp.default_sort_key)
         if powers:
             power = powers[0]
-            found.append(lambda size: rebuild(leaf.xreplace({power: power.base ** (power.exp * (1 + sp.Rational(size)))})))
+            found.append(
+                lambda size: rebuild(leaf.xreplace({power: power.base ** (power.exp * (1 + sp.Rational(size)))}))
+            )
     elif isinstance(leaf, sp.Number) and leaf != 0:
         found.append(lambda size: rebuild(leaf * (1 + sp.Rational(size))))
     return found

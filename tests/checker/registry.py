@@ -33,9 +33,7 @@ def _well_declared(claim: Claim, known: Mapping[str, Claim]) -> None:
     _demand(_ID.fullmatch(claim.id), f"{name}: ids read family.fact[-qualifier] in lower case")
     _demand(claim.near_misses, f"{name}: give at least one near miss")
     _demand(len(claim.wrong) >= 2, f"{name}: {len(claim.wrong)} wrong formula given, at least two are needed")
-    _demand(
-        len(claim.wrong) == len(claim.near_misses) + len(claim.falsifiers), f"{name}: a falsifier is named twice"
-    )
+    _demand(len(claim.wrong) == len(claim.near_misses) + len(claim.falsifiers), f"{name}: a falsifier is named twice")
     for used in (*claim.uses, *claim.corrected_by):
         _demand(used in known, f"{name}: names {used}, which is no claim")
     _demand(claim.checks or claim.proofs, f"{name}: declare a proof or a check")
@@ -49,10 +47,14 @@ def _well_declared(claim: Claim, known: Mapping[str, Claim]) -> None:
     for check in claim.checks:
         _demand(check.cases, f"{name}: check {check.name} has an empty grid")
     for proof in claim.proofs:
-        _demand(bool(proof.generic_in) != bool(proof.instances), f"{name}: proof {proof.name} is generic or has instances")
+        _demand(
+            bool(proof.generic_in) != bool(proof.instances), f"{name}: proof {proof.name} is generic or has instances"
+        )
     dropped = {check.drops.name for check in claim.checks if check.drops}
     for condition in claim.conditions:
-        _demand(condition.name in dropped, f"{name}: condition {condition.name!r} needs a check declared with `without`")
+        _demand(
+            condition.name in dropped, f"{name}: condition {condition.name!r} needs a check declared with `without`"
+        )
 
 
 def order(claims: Mapping[str, Claim]) -> tuple[str, ...]:

@@ -78,15 +78,15 @@ ALIGNED = Assumption(
     _aligned,
 )
 ACTIVE = Assumption("active", "at most one layer of each mode is zero", lambda s: bool((_zero_factors(s) <= 1).all()))
-COUPLED = Assumption("all couplings non-zero", "no layer of any mode is zero", lambda s: bool((_zero_factors(s) == 0).all()))
+COUPLED = Assumption(
+    "all couplings non-zero", "no layer of any mode is zero", lambda s: bool((_zero_factors(s) == 0).all())
+)
 WHITENED = Assumption("whitened inputs", "the input covariance is the identity", _identity_covariance)
 DEFINITE = Assumption("definite covariance", "the input covariance is positive definite", _definite)
 COMMUTING = Assumption(
     "commuting covariance", "the input covariance commutes with the Gram matrix of the teacher map", _commuting
 )
-BALANCED = Assumption(
-    "balanced", "all balance matrices vanish", lambda s: bool((s.net.imbalance() < _TINY).all())
-)
+BALANCED = Assumption("balanced", "all balance matrices vanish", lambda s: bool((s.net.imbalance() < _TINY).all()))
 FULL_ROW_RANK = Assumption("full row rank", "the Jacobian of the map has full row rank", _full_row_rank)
 FULL_RANK = Assumption("full-rank layers", "every layer has full rank", _full_rank)
 WIDE_AS_MIN = Assumption(
