@@ -47,8 +47,8 @@ def is_inverse_gap(summand: Expression) -> Decision:
     )
     return words.vanishes(summand - (X_INV - MEAN_INV), inverses).explain(
         step("Complete the square around the inverse of the mean:", summand),
-        step("Averaged, what is linear in one operator turns into the mean; there remains", X_INV - MEAN_INV),
-        step("A congruence of a positive operator is positive, and zero on a vector only if both inverses agree there."),
+        step("Averaged, what is linear in an operator becomes its mean; there remains", X_INV - MEAN_INV),
+        step("It is positive, and zero on a vector only if both inverses agree there."),
     )
 
 
@@ -67,8 +67,8 @@ def loewner_kernel(exponent: Expr) -> Expr:
 def is_homogeneous(exponent: Expr) -> Decision:
     r"""Whether the kernel at shift kappa mu, times the measure kappa d mu, is kappa^s times a positive function.
 
-    Then its integral is a positive multiple of kappa^s. It converges for 0 < |s| < 1: the integrand behaves like a power
-    above -1 at small shifts and below -1 at large ones.
+    Then its integral is a positive multiple of kappa^s. It converges for 0 < |s| < 1, where the
+    integrand is like a power above -1 at small shifts and below -1 at large ones.
     """
     kernel = loewner_kernel(exponent)
     scaled = kernel.subs(SHIFT, KAPPA * RATIO) * KAPPA
@@ -120,7 +120,7 @@ def follows_from_update(formula: Expr, times: int) -> Decision:
 def is_power_of_a_mean(formula: Expr, power: Expr) -> Decision:
     """Whether blocks contribute the mean of the powers where the full kernel has the power of the mean."""
     return equal(formula * DEPTH, (DEPTH * KAPPA) ** power).explain(
-        step("The full kernel is d times the mean of the blocks, so with equal blocks both rules agree:", formula * DEPTH)
+        step("The full kernel is d times the mean of the blocks; with equal blocks both agree:", formula * DEPTH)
     )
 
 
@@ -142,7 +142,7 @@ def pair_surplus() -> Expr:
 
 
 def is_pair_surplus(formula: Expr) -> Decision:
-    r"""Whether sum_i j_i^2 sum_k j_k^{-2} / d^2 - 1 is the sum of the formula over pairs, none negative, for every depth.
+    r"""Whether sum_i j_i^2 sum_k j_k^{-2} / d^2 - 1 is the sum of the formula over pairs, none negative.
 
     The double sum has d diagonal terms 1 and two terms for each of d (d - 1) / 2 pairs.
     """

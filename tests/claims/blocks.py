@@ -119,19 +119,25 @@ def network(depth: int, widths: str | tuple[int, ...], start: str, seed: int) ->
         "near": lambda: near_solution(depth, widths, seed),
         "generic": lambda: generic(depth, widths, seed),
         "correlated": lambda: near_solution(depth, widths, seed, correlated=True),
-        "zero factor": lambda: _zero_factor(depth, widths, seed),
-        "zero mode": lambda: _zero_factor(depth, widths, seed, single=True),
+        "equal modes": lambda: _special(depth, widths, seed, equal=True),
+        "zero factor": lambda: _special(depth, widths, seed, zeros=1),
+        "two zero factors": lambda: _special(depth, widths, seed, zeros=2),
+        "zero mode": lambda: _special(depth, widths, seed, zeros=1, single=True),
     }
     if start not in makers:
         raise ValueError(f"start: {start} given, allowed: {', '.join(makers)}")
     return makers[start]()
 
 
-def _zero_factor(depth: int, widths: str | tuple[int, ...], seed: int, *, single: bool = False) -> Setting:
-    """The first layer of the first mode is zero; ``single`` leaves no error in all other modes."""
+def _special(
+    depth: int, widths: str | tuple[int, ...], seed: int, *, zeros: int = 0, equal: bool = False, single: bool = False
+) -> Setting:
+    """Zero layers in the first mode, or layers of one size; ``single`` leaves no error in all other modes."""
     start = aligned(depth, widths, seed)
     table = start.modes().copy()
-    table[0, 0] = 0.0
+    if equal:
+        table = np.sign(table) * np.abs(table[:1])
+    table[:zeros, 0] = 0.0
     goals = table.prod(0) + (np.arange(table.shape[1]) == 0) if single else array(start.goals)
     return aligned(depth, widths, seed, modes=tuple(map(tuple, table.tolist())), goals=tuple(map(float, goals)))
 

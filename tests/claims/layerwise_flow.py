@@ -23,7 +23,7 @@ from tests.checker.compare import agree
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import FULL_RANK, WHITENED
 from tests.claims.blocks import RATE, UNOBSTRUCTED, network
-from tests.claims.layerwise_invariants import SQUARE
+from tests.claims.layerwise_unaligned import SQUARE
 from tests.claims.settings import Setting, array, near_solution
 
 TIMES = (0.0, 0.5, 1.0, 2.0)

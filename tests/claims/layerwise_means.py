@@ -6,11 +6,10 @@ from functools import lru_cache
 from math import inf
 
 import numpy as np
-from sympy import Expr, Rational, Symbol
+from sympy import Expr, Symbol
 
 from derivations.compiled import evaluate
 from derivations.decide import Decision, all_of, equal, step
-from derivations.deep_linear import natural_gradient as natural
 from derivations.deep_linear import operator_inequalities as means
 from derivations.deep_linear.operator_inequalities import KAPPA
 from derivations.notation import DEPTH, Q
@@ -27,7 +26,6 @@ from tests.claims.settings import Setting, array
 
 Shares = dict[str, Expr]
 SHARE = Symbol("u", positive=True)
-SPEED, IDLE = (Symbol(name, nonnegative=True) for name in ("speed", "idle"))
 SHAPES = ["square", "widening", "narrowing", "waist", "wide"]
 
 
@@ -72,12 +70,12 @@ def compare(formula: Shares, setting: Setting, q: float, which: int, *, slower: 
     rate = RATE ** (which + 1)
     predicted = [rate * _total(formula["one block"], parts[:-1], q, depth)]
     predicted.append(rate * _total(formula["whole kernel"], parts[-1:], q, depth))
-    bound = _rounding(setting, q, which, max(block, full))
+    bound = update_rounding(setting, q, which, max(block, full))
     low, high = (block, full) if slower else (full, block)
     return both(agree([block, full], predicted, bound=bound), at_most(low, high, bound=bound)).on(setting)
 
 
-def _rounding(setting: Setting, q: float, which: int, size: float) -> Bound:
+def update_rounding(setting: Setting, q: float, which: int, size: float) -> Bound:
     """Rounding of an update, times the gradient or twice itself, on the sizes of both rules."""
     (plain,) = block_rounding(setting, -1 / q).parts
     slope = float(flatten(autograd.gradient(setting.net, setting.problem)).norm())
@@ -245,65 +243,3 @@ def rates_over_order(formula):
         "faster right of it.",
         tuple(panels),
     )
-
-
-pythagoras = Claim(
-    "layerwise.speed-surplus",
-    source="A footnote 7 (for any weights)",
-    says="The block-diagonal natural gradient is the natural gradient plus an idle move at right angles to it.",
-    formula=lambda: SPEED**2 + IDLE**2,
-    lhs=r"\lVert \dot w \rVert^2_{\text{block}}",
-    conditions=(UNOBSTRUCTED,),
-    uses=("layerwise.constraint", "natural-gradient.minimum-norm"),
-    near_misses={"lengths add": lambda: (SPEED + IDLE) ** 2},
-    falsifiers={
-        "no idle move": lambda: SPEED**2,
-        "half the idle move": lambda: SPEED**2 + IDLE**2 * Rational(1, 2),
-    },
-    remark=(
-        "The full rule takes the shortest of all moves that change the map alike, the block rule another of "
-        "them. Their difference changes nothing, so the footnote's inequality is the theorem of Pythagoras, "
-        "with equality only if both updates agree."
-    ),
-)
-
-
-@pythagoras.proof(generic_in="depth, widths, weights")
-def difference_is_idle(formula):
-    """Both updates change the map alike, so their difference is a null vector, orthogonal to the full update."""
-    inner = Symbol("inner", real=True)
-    square = SPEED**2 + 2 * inner + IDLE**2
-    return all_of(natural.null_vector_is_orthogonal(), equal(formula, square.subs(inner, 0))).explain(
-        step("The squared length of a sum has a mixed term,", square),
-        step("which vanishes here. What is left:", formula),
-    )
-
-
-@lru_cache(maxsize=128)
-def _split(setting: Setting) -> tuple[float, float, float]:
-    block = flatten(BlockNatural(RATE).velocity(setting.net, setting.problem))
-    full = flatten(Fractional(1, RATE).velocity(setting.net, setting.problem))
-    return float(block.norm()), float(full.norm()), float((block - full).norm())
-
-
-def _right_angle(formula, depth, widths, start, seed):
-    setting = network(depth, widths, start, seed)
-    block, full, idle = _split(setting)
-    predicted = evaluate(formula, {SPEED: full, IDLE: idle})
-    return agree(block**2, predicted, bound=_rounding(setting, 1, 1, max(block, full) ** 2)).on(setting)
-
-
-@pythagoras.check(grid(depth=[2, 3, 4], widths=["square", "wide"], start=["near", "generic"], seed=[0, 1]))
-def three_lengths(formula, depth, widths, start, seed):
-    """Lengths of both updates of a full network and of their difference."""
-    return _right_angle(formula, depth, widths, start, seed)
-
-
-@pythagoras.without(
-    UNOBSTRUCTED,
-    grid(depth=[2, 3], widths=["widening", "narrowing", "waist"], start=["generic"], seed=[0])
-    + grid(depth=[2, 3], widths=["square"], start=["zero factor"], seed=[0]),
-)
-def three_lengths_obstructed(formula, depth, widths, start, seed):
-    """The same where some layer does not see all of the error: the difference changes the map."""
-    return _right_angle(formula, depth, widths, start, seed)
