@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sympy import Expr, Integer, Rational, Symbol, exp, hyper, log, sqrt
+from sympy import Expr, Integer, Rational, Symbol, exp, expand_log, hyper, log, sqrt
 
 from derivations.decide import Decision, all_of, equal, positive, step, zero
 from derivations.deep_linear import covariance, half_max, modes
@@ -31,7 +31,7 @@ from derivations.notation import (
     Q,
 )
 
-START, GOAL, VALUE = (Symbol(name, positive=True) for name in ("a_0", "s", "y"))
+START, GOAL, VALUE = (Symbol(name, positive=True) for name in ("y_0", "s", "y"))
 RATIO = Symbol("rho", positive=True)
 SHARE = Symbol("c", positive=True)
 
@@ -70,19 +70,20 @@ def power_law() -> Expr:
 def follows_power_law(formula: Expr) -> Decision:
     r"""Whether the formula solves \dot\sigma = \tilde\eta sigma^* sigma^p, the balanced equation with its full gap.
 
-    The time is written through y = sigma^{1-p} > 0. The gap shrinks, so that the mean gap until t, which is
-    (y - y_0) / ((1 - p) \tilde\eta t), lies between sigma^* - sigma(t) and sigma^*: an error of order sigma / sigma^*.
+    With p = 1 -+ 1/a, sigma = y^{+-a} and y > 0 the time is linear in y. The gap shrinks, so that the mean gap until t,
+    which is (y - y_0) / ((1 - p) \tilde\eta t), lies between sigma^* - sigma(t) and sigma^*.
     """
-    found = []
-    for p in (1 - 1 / (1 + BELOW), 1 + BELOW):
-        at = {P: p, SIGMA_0: START, SIGMA_STAR: GOAL}
-        elapsed = ((VALUE - START ** (1 - p)) / ((1 - p) * ETA_TILDE * GOAL)).factor()
+    found: list[Decision] = []
+    for side in (1, -1):
+        p, power = 1 - side / BELOW, side * BELOW
+        at = {P: p, SIGMA_0: START**power, SIGMA_STAR: GOAL}
+        elapsed = power * (VALUE - START) / (ETA_TILDE * GOAL)
         value = formula.subs(at, simultaneous=True)
-        slope = formula.diff(TIME).subs(at, simultaneous=True)
-        found += [
-            equal(value.subs(TIME, elapsed), VALUE ** (1 / (1 - p))),
-            equal(slope.subs(TIME, elapsed), ETA_TILDE * GOAL * VALUE ** (p / (1 - p))),
-        ]
+        found.append(equal(value.subs(TIME, elapsed), VALUE**power))
+        if found[-1].refuted:
+            break
+        slope = value.diff(TIME).subs(TIME, elapsed)
+        found.append(equal(slope, ETA_TILDE * GOAL * VALUE ** (power * p)))
     straight = SIGMA ** (1 - P) / (1 - P)
     return all_of(*found).explain(
         step("In the variable y the power of the map value is absorbed:", straight),
@@ -134,10 +135,8 @@ def are_exponents(formula: Mapping[str, Expr]) -> Decision:
     """
     norm = SHARE * VALUE ** (1 - 1 / DEPTH)
     speeds = {"map": NORM_J ** (2 - 2 / Q), "weights": NORM_J ** (1 - 2 / Q)}
-    found = [
-        equal(VALUE * speeds[name].subs(NORM_J, norm).diff(VALUE), formula[name] * speeds[name].subs(NORM_J, norm))
-        for name in speeds
-    ]
+    logarithms = {name: expand_log(log(speed.subs(NORM_J, norm))) for name, speed in speeds.items()}
+    found = [equal(VALUE * value.diff(VALUE), formula[name]) for name, value in logarithms.items()]
     return all_of(*found, equal(formula["map"] - formula["weights"], 1 - 1 / DEPTH)).explain(
         step("Per gap, the map moves at the rate", speeds["map"]),
         step("and its weights at the speed", speeds["weights"]),
@@ -215,7 +214,7 @@ def inflection() -> Expr:
 
 
 def is_inflection(formula: Expr) -> Decision:
-    r"""Whether the change of the rate, \tilde\eta sigma^{p-1} (p sigma^* - (1 + p) sigma), has its one zero at the formula."""
+    r"""Whether d rate = \tilde\eta sigma^{p-1} (p sigma^* - (1 + p) sigma) d sigma has its one zero at the formula."""
     at = {SIGMA: VALUE, SIGMA_STAR: GOAL, P: BELOW}
     slope = balanced_rate().diff(SIGMA).subs(at, simultaneous=True)
     line = BELOW * GOAL - (1 + BELOW) * VALUE
