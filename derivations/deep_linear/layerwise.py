@@ -93,6 +93,7 @@ def map_velocity() -> LayerSum:
 
 def is_map_velocity(formula: LayerSum) -> Decision:
     """Whether the summand is what one layer adds to the velocity of the map, and projects the error."""
+    assert isinstance(formula.summand, Expression)
     moved = words.substitute(A * UPDATE * B, {UPDATE: -ETA_I * (A_PLUS * DELTA * B_PLUS)})
     projected = -ETA_I * (U_A * U_A.T * DELTA * V_B * V_B.T)
     stated = by_singular_values(formula.summand)

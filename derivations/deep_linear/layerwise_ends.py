@@ -63,12 +63,15 @@ def is_norm_share(formula: Expr) -> Decision:
     steepness = cancel(formula.diff(END_RATIO) / (END_RATIO - 1))
     growing = {GROWTH: 1 + a, END_RATIO: (1 + a) * b / (1 + b)}
     shrinking = {GROWTH: 1 / (1 + a), END_RATIO: (1 + b) / (1 + a)}
-    return all_of(
+    identity = all_of(
         equal(GROWTH * ADDED * plain.subs(END_RATIO, ratio), share),
         zero(logarithmic.diff(END_RATIO)),
         zero(formula.subs(END_RATIO, 1)),
-        *(positive(cancel(steepness.subs(case, simultaneous=True))) for case in (growing, shrinking)),
-    ).explain(
+    )
+    if not identity.proved:
+        return identity
+    slopes = (positive(cancel(steepness.subs(case, simultaneous=True))) for case in (growing, shrinking))
+    return all_of(identity, *slopes).explain(
         step("One layer's squared value ends, under the block rule less under the full rule, at", share),
         step("In the ratio of both ends this is c u times", plain),
         step("The logarithms of the ratios add up to zero, so a multiple of them may be subtracted:", formula),

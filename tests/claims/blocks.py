@@ -105,6 +105,8 @@ def heading(
     depth: int, widths: str | tuple[int, ...], seed: int, factor: float = 1.6, low: float = 0.6, high: float = 1.4
 ) -> Setting:
     """An aligned network with signed unequal modes whose teacher asks for ``factor`` times each map value."""
+    if not factor > 0:
+        raise ValueError(f"factor: {factor} given, allowed: factor > 0")
     start = aligned(depth, widths, seed, low=low, high=high)
     table = start.modes()
     goals = tuple(float(value) for value in factor * table.prod(0))

@@ -275,6 +275,8 @@ width_condition = Claim(
 @lru_cache(maxsize=8)
 def _obeys(depth: int, largest: int, seed: int) -> tuple[tuple[tuple[int, ...], bool], ...]:
     """Whether generic networks of all width tuples obey the constraint, by the residual of the block rule."""
+    if depth < 2 or largest not in range(2, 8):
+        raise ValueError(f"depth, largest: {depth}, {largest} given, allowed: depth >= 2, an integer from 2 to 7")
     draw, found = generator(seed, "cpu"), []
     for widths in tuples(range(1, largest + 1), repeat=depth + 1):
         net = initialisations.gaussian(widths, draw)
