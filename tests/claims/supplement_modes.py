@@ -24,8 +24,8 @@ from tests.claims.settings import Setting, aligned, array
 from tests.claims.updates import RATE, chain, multiplier, pseudo_inverse_rounding
 
 GIVEN = (ALIGNED, ACTIVE, WHITENED)
-MODES = grid(depth=[2, 3, 5], widths=["square", "widening", "waist"], seed=range(2)) + grid(
-    depth=[1], widths=["narrowing"], seed=[0]
+MODES = grid(depth=[2, 3], widths=["square", "widening", "waist"], seed=[0]) + grid(
+    depth=[1, 4], widths=["narrowing"], seed=[0]
 )
 WRONG_FORMS = {
     "residual without the kernel": lambda: {
