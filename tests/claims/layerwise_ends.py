@@ -144,14 +144,14 @@ def _norms(formula, depth, widths, factor, seed):
 
 @norm.check(
     grid(depth=[2, 3], widths=["square"], factor=[1.6], seed=[0])
-    + grid(depth=[2, 3], widths=["waist"], factor=[3.0], seed=[0])
+    + grid(depth=[2], widths=["waist"], factor=[3.0], seed=[0])
 )
 def late_norms(formula, depth, widths, factor, seed):
     """Squared norms of all modes of full networks after long trainings under both rules."""
     return _norms(formula, depth, widths, factor, seed)
 
 
-@norm.without(GROWING, grid(depth=[2, 3], widths=["square"], factor=[0.5], seed=[0]))
+@norm.without(GROWING, grid(depth=[2], widths=["waist"], factor=[0.5], seed=[0]))
 def shrinking_maps(formula, depth, widths, factor, seed):
     """The same where the map has to shrink: the block rule ends at the smaller norm."""
     return _norms(formula, depth, widths, factor, seed)

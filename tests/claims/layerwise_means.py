@@ -236,7 +236,7 @@ def rates_over_order(formula):
             series.append(Series("means of blocks" if seed == 0 else "", inverse, theory))
             series.append(Series("networks" if seed == 0 else "", inverse[::4], dots, "simulation"))
         series.append(Series("", [0, 1], [1, 1], "reference"))
-        panels.append(Panel(title, r"$1/q$", "block rule over full rule", tuple(series), log_y=True))
+        panels.append(Panel(title, r"$1/q$", "block rule over full rule", tuple(series), log_y=bool(which)))
     return Figure(
         "Block-diagonal over full rule for three random networks of depth 3, gradient descent left, natural gradient "
         "right. The loss never falls faster under the block rule; its weights move slower left of the square root, "
