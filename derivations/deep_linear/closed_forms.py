@@ -85,12 +85,17 @@ def solves_squared(value: Expr, square: Expr, start: Expr, slope: Expr) -> Decis
     """
     change = value.diff(TIME)
     claims = (value.subs(TIME, 0) - start, change.subs(TIME, 0) - slope, change**2 - square.subs(SIGMA, value))
-    for claim in claims:
-        for point in points(claim.free_symbols, 2):
-            found = nonzero_at(claim, point)
+    return counterexample(*claims) or all_of(*map(zero, claims))
+
+
+def counterexample(*residuals: Expr) -> Decision | None:
+    """A refutation at one of a few rational points where a residual is certainly not zero, or None."""
+    for residual in residuals:
+        for point in points(residual.free_symbols, 4):
+            found = nonzero_at(residual, point)
             if found is not None:
                 return Decision("refuted", found[1], as_text(point, value=found[0]))
-    return all_of(*map(zero, claims))
+    return None
 
 
 def solves_half(formula: Expr) -> Decision:

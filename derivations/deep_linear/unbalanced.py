@@ -16,7 +16,7 @@ from sympy import Expr, FiniteSet, Integer, Rational, Symbol, acos, atan, atanh,
 
 from derivations.decide import Decision, all_of, equal, step, zero
 from derivations.deep_linear import map_dynamics
-from derivations.deep_linear.closed_forms import linear, solves_squared
+from derivations.deep_linear.closed_forms import counterexample, linear
 from derivations.notation import ETA, ETA_TILDE, NORM_J, SIGMA, SIGMA_0, SIGMA_1, SIGMA_2, SIGMA_STAR, TIME, Q
 
 IMBALANCE = Symbol("c", positive=True)
@@ -80,11 +80,12 @@ def solves_gradient(formula: Expr) -> Decision:
     start, goal = values[SIGMA_0], values[SIGMA_STAR]
     value = formula.subs(roots).subs(values, simultaneous=True)
     slope = -ETA * (start - goal) * _norm_of_share(SHARE_0)
-    found = _solves_rationally(value, start, goal, slope)
-    if not found.proved:
-        square = ETA**2 * (SIGMA - goal) ** 2 * squared_norm() ** 2
-        inside = {SHARE_0: 1 / (1 + SHARE_0), SHARE_STAR: 1 / (1 + SHARE_STAR)}
-        found = solves_squared(*(part.subs(inside, simultaneous=True) for part in (value, square, start, slope)))
+    inside = {SHARE_0: 1 / (1 + SHARE_0), SHARE_STAR: 1 / (1 + SHARE_STAR)}
+    square = ETA**2 * (value - goal) ** 2 * squared_norm(value) ** 2
+    residuals = value.subs(TIME, 0) - start, value.diff(TIME).subs(TIME, 0) - slope, value.diff(TIME) ** 2 - square
+    # a wrong formula is refuted at a point at once, where the field of rational functions would take long
+    refutation = counterexample(*(one.subs(inside, simultaneous=True) for one in residuals))
+    found = refutation or _solves_rationally(value, start, goal, slope)
     return all_of(is_squared_norm(squared_norm()), _are_shares(), found).explain(
         step("For gradient descent the equation is", -ETA * (SIGMA - SIGMA_STAR) * squared_norm()),
         step("Written with a share u of the imbalance, map value and norm are rational:", (_of_share(U), _norm_of_share(U))),
@@ -177,7 +178,8 @@ def solves_square_root(formula: Expr) -> Decision:
     k, x = Symbol("k", positive=True), Symbol("x", positive=True)
     inside = {NORM: k * (1 + x), IMBALANCE: k**2}
     residual = formula.diff(NORM) - sigma.diff(NORM) * split / NORM
-    return all_of(at_goal, zero(residual.subs(inside, simultaneous=True))).explain(
+    rescaled = residual.subs(inside, simultaneous=True)
+    return all_of(at_goal, counterexample(rescaled) or zero(rescaled)).explain(
         step("At q = 2 the equation is", rate().subs(Q, 2)),
         step("In the norm V of the couplings the map value is", sigma),
         step("The inverse gap splits, because R belongs to the goal as V to the map:", split),
