@@ -266,8 +266,8 @@ width_condition = Claim(
     },
     mutate=False,
     remark=(
-        "All tuples of widths from one to four are tried, with two and three layers. There is no exception: "
-        "the sizes of a network alone decide whether the sentence in the paper is true of it."
+        "All tuples of widths up to five with two layers and up to three with three are tried. There is no "
+        "exception: the sizes of a network alone decide whether the sentence in the paper is true of it."
     ),
 )
 

@@ -252,9 +252,8 @@ odds = Claim(
     about_networks=False,
     mutate=False,
     remark=(
-        "For numbers the odds are one half, and they grow with the size towards one. The probability of real "
-        "eigenvalues of a pencil of two Gaussian matrices of size two, $`\\pi/4`$, is a known result; it is "
-        "the probability that a Gaussian tensor of shape two by two by two has rank two."
+        "For numbers the odds are one half. The probability of real eigenvalues of a pencil of two Gaussian matrices of "
+        "size two, $`\\pi/4`$, is a known result that is quoted here, not derived; signs and symmetry give the rest."
     ),
 )
 
