@@ -252,8 +252,9 @@ odds = Claim(
     about_networks=False,
     mutate=False,
     remark=(
-        "For numbers the odds are one half. The probability of real eigenvalues of a pencil of two Gaussian matrices of "
-        "size two, $`\\pi/4`$, is a known result that is quoted here, not derived; signs and symmetry give the rest."
+        "For numbers the odds are one half. The probability of real eigenvalues of a pencil of two Gaussian "
+        "matrices of size two, $`\\pi/4`$, is a known result that is quoted here, not derived; signs and "
+        "symmetry give the rest."
     ),
 )
 

@@ -41,8 +41,8 @@ schatten = Claim(
     equivalent=lambda formula, mutant: invariants.is_schatten(mutant).proved,
     remark=(
         "No alignment is needed and the layers may be rectangular: nuclear norms at the square root, Frobenius "
-        "norms at gradient descent, log determinants in the limit of the natural gradient. With three or more "
-        "layers the law fails."
+        "norms at gradient descent, log determinants in the limit of the natural gradient. The argument "
+        "needs two layers."
     ),
 )
 
