@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 from derivations.printing import latex
@@ -142,8 +143,13 @@ def _wrong_formulas(claim: Claim) -> Iterator[tuple[str, Any]]:
         yield name, make()
 
 
-def _kill(exam: Examination, checks: list[Check], wrong: Any, *, first: bool) -> list[str]:
-    """Names of the proofs and checks that reject a wrong formula; the first one only, if so asked."""
+def _kill(exam: Examination, checks: list[Check], wrong: Any) -> list[str]:
+    """Names of the proofs and checks that reject a wrong formula."""
+    return _refuting(exam, wrong) + [check.name for check in checks if exam.rejects(check, wrong)]
+
+
+def _refuting(exam: Examination, wrong: Any) -> list[str]:
+    """Names of the proofs that refute a wrong formula, or break on it."""
     killers: list[str] = []
     for proof in exam.claim.proofs:
         try:
@@ -151,13 +157,6 @@ def _kill(exam: Examination, checks: list[Check], wrong: Any, *, first: bool) ->
                 killers.append(proof.name)
         except Exception:
             killers.append(proof.name)
-        if killers and first:
-            return killers
-    for check in checks:
-        if exam.rejects(check, wrong):
-            killers.append(check.name)
-            if first:
-                return killers
     return killers
 
 
@@ -168,10 +167,12 @@ def _mutation(exam: Examination, checks: list[Check], reference: Any) -> tuple[d
     chosen = pool if exam.options.mutants is None else pool[: exam.options.mutants]
     killed, equal, survivors, killers = 0, 0, [], set()
     for name, wrong in chosen:
-        if equivalent(reference, wrong) or same(reference, wrong):
+        # checks come first: their simulations are cached, while deciding equality of formulas may take seconds
+        by = list(islice((check.name for check in checks if exam.rejects(check, wrong)), 1))
+        if not by and (equivalent(reference, wrong) or same(reference, wrong)):
             equal += 1
             continue
-        by = _kill(exam, checks, wrong, first=True)
+        by = by or _refuting(exam, wrong)
         killers.update(by)
         killed += bool(by)
         survivors += [] if by else [name]
@@ -217,7 +218,7 @@ def examine(claim: Claim, options: Options = Options()) -> dict[str, Any]:  # no
     proofs = _proofs(exam, asserted, wrong)
     tallies = [exam.tally(check, asserted) for check in claim.checks]
     main = [tally.check for tally in tallies if not tally.check.drops and not tally.skipped and not exam.errors]
-    kills = {name: _kill(exam, main, formula, first=False) for name, formula in wrong} if not exam.errors else {}
+    kills = {name: _kill(exam, main, formula) for name, formula in wrong} if not exam.errors else {}
     mutation, killers = _mutation(exam, main, reference) if not exam.errors else ({"survivors": []}, set())
     killers.update(*kills.values())
     checks: dict[str, Any] = {}
