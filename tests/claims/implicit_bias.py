@@ -24,6 +24,7 @@ from tests.checker.bounds import integration, remainder, rounding
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, slope, vanishes
 from tests.checker.figure import Figure, Panel, Series
+from tests.checker.seeds import seed_of
 from tests.claims.assumptions import ALIGNED, BALANCED
 from tests.claims.hidden_layers import ORTHOGONAL, RULES, TIMES, course, layer_pairs, multiple, stacked
 from tests.claims.settings import Setting, aligned, array, sizes
@@ -172,8 +173,11 @@ def imbalance_of_deeper_networks(formula, depth, widths, curvature, q, start, se
 def imbalance_of_three_rules(formula):
     """Final imbalance against initial scale: powers from the formula, networks as dots."""
     series, residual = [], []
-    for curvature, q, label in (("block", 1, "NGD-d"), ("block", 2, r"$\sqrt{}$NGD-d"), ("full", 2, r"$\sqrt{}$NGD")):
-        seen, _, _ = balanced_by(2, "wide", curvature, q, "aligned", 0)
+    labels = {("block", 1): "NGD-d", ("block", 2): r"$\sqrt{}$NGD-d", ("full", 2): r"$\sqrt{}$NGD"}
+    for case in small.checks[0].cases[:4]:
+        curvature, q = case["curvature"], case["q"]
+        label = labels.get((curvature, q), f"order {q}, a curvature for each layer")
+        seen, _, _ = balanced_by(**{**case, "seed": seed_of(small.id, case)})
         power = float(evaluate(formula[curvature], {Q: q}))
         theory = seen[-1] * (np.array(SCALES) / SCALES[-1]) ** power
         series += [Series(f"{label}: theory", SCALES, theory), Series(label, SCALES, seen, "simulation")]
