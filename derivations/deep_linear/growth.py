@@ -7,6 +7,7 @@ reads \dot y = \tilde\eta (sigma^* - sigma): near zero every order and depth is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from sympy import Expr, Integer, Rational, Symbol, exp, expand_log, hyper, log, sqrt
 
@@ -176,6 +177,11 @@ def escape_time() -> Expr:
     return (half_max.clock_of(Rational(1, 2)) - share ** (1 - P) / (1 - P)) / (ETA_TILDE * SIGMA_STAR**P)
 
 
+@cache
+def _exact_time() -> Decision:
+    return half_max.is_half_time(half_max.half_time())
+
+
 def is_escape_time(formula: Expr) -> Decision:
     r"""Whether the formula is the exact half-maximum time with the hypergeometric factor of the start replaced by 1.
 
@@ -188,7 +194,7 @@ def is_escape_time(formula: Expr) -> Decision:
     at = {SIGMA_0: START, SIGMA_STAR: GOAL}
     split = X ** (-P) + X ** (1 - P) / (1 - X)
     return all_of(
-        half_max.is_half_time(exact),
+        _exact_time(),
         equal(1 / ((1 - X) * X**P), split),
         equal(formula.subs(at, simultaneous=True), kept.subs(at, simultaneous=True)),
     ).explain(
