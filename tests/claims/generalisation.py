@@ -142,10 +142,10 @@ def one_course_in_stretched_time(formula):
 def course(depth: int, q: float, widths: str | tuple[int, ...], seed: int) -> tuple[Setting, Trajectory]:
     """The flow of a balanced aligned network that starts at a twentieth of every goal."""
     setting = balanced(depth, widths, 0.05, seed)
-    return setting, flow(setting.net, setting.problem, Fractional(q), np.linspace(0, 12, 37).tolist(), tolerance=1e-9)
+    return setting, flow(setting.net, setting.problem, Fractional(q), np.linspace(0, 12, 25).tolist(), tolerance=1e-8)
 
 
-NODES = 14
+NODES = 12
 
 
 @lru_cache(maxsize=64)
@@ -163,10 +163,14 @@ def arrival(
     if not (shares[0].max() < fraction < shares[-1].min()):
         raise ValueError(f"fraction: {fraction} given, allowed: above 0.05, and reached by every mode within t = 12")
     places = apart * (1 - np.cos(np.pi * np.arange(NODES) / (NODES - 1))) / 2
+    before = np.argmax(shares >= fraction, axis=0) - 1
+    pieces = {
+        k: flow(trajectory.net(k), setting.problem, Fractional(q), places.tolist(), tolerance=1e-9)
+        for k in set(before.tolist())
+    }
     found, error = [], 0.0
-    for mode in range(shares.shape[1]):
-        k = int(np.argmax(shares[:, mode] >= fraction)) - 1
-        short = flow(trajectory.net(k), setting.problem, Fractional(q), places.tolist(), tolerance=1e-10)
+    for mode, k in enumerate(before.tolist()):
+        short = pieces[k]
         values = map_modes(setting, short.products())[:, mode] / goals[mode]
         share = chebyshev.Chebyshev.fit(places, values, NODES - 1, domain=(0, apart))
         moment = float(brentq(lambda t, share=share: share(t) - fraction, 0, apart, xtol=1e-14))

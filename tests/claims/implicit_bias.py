@@ -137,7 +137,7 @@ def balanced_by(
     nets = DeepLinear(tuple(torch.stack([a * w for a in SCALES]) for w in net.weights))
     problem = Problem(teacher.expand(len(SCALES), *teacher.shape).contiguous())
     rule = BlockFractional(q) if curvature == "block" else Fractional(q)
-    end = flow(nets, problem, rule, (0.0, 16.0), tolerance=1e-8)
+    end = flow(nets, problem, rule, (0.0, 13.0), tolerance=1e-7)
     last = end.net(1)
     sums = torch.stack([last.balance(i).square().sum((-2, -1)) for i in range(1, depth)]).sum(0).sqrt()
     weight = last.weights[0].square().sum((-2, -1))

@@ -30,7 +30,7 @@ RULES: dict[str, Rule] = {
     "block-natural": BlockNatural(),
     "block-square-root": BlockFractional(2),
 }
-LATE = 60.0
+LATE = 45.0
 
 
 def slowest(setting: Setting, rule: Rule, seen: torch.Tensor) -> float:
@@ -65,7 +65,7 @@ def rest(
         # the labels decide the map on the span of the inputs alone: the rest of the least-norm map is arbitrary
         setting = Setting(setting.net, problem)
         seen = torch.linalg.svd(x, full_matrices=False).U[:, : min(samples, n_0)]
-    end = flow(setting.net, setting.problem, RULES[rule], (0.0, LATE), tolerance=1e-10)
+    end = flow(setting.net, setting.problem, RULES[rule], (0.0, LATE), tolerance=1e-9)
     pace = min(slowest(one, RULES[rule], seen) for one in (setting, setting.moved(end.net(1))))
     left = 10 * float(setting.problem.error(setting.net).norm()) * float(np.exp(-max(pace, 0.0) * LATE))
     return setting, end, left, array(seen @ seen.mT)
