@@ -54,62 +54,52 @@ def rate() -> Expr:
     return map_dynamics.rate().subs(NORM_J, sqrt(squared_norm()))
 
 
-def gradient() -> Expr:
-    r"""sigma(t) under gradient descent: sigma = c u / (1 - u^2), where u moves from u_0 to u_+ by a logistic law.
+def gradient() -> dict[str, Expr]:
+    r"""sigma(t) under gradient descent in three pieces: the share u of a map value, its course in time, and back.
 
-    u_0 and u_+ are u(sigma) = 2 sigma / (c + \sqrt{c^2 + 4 sigma^2}) at sigma_0 and sigma^*, u_- = -1 / u_+, rate eta R.
+    u runs from v, the share of sigma_0, to w, the share of sigma^*, by a logistic law of rate eta R.
+
+    >>> gradient()["map"]
+    c*u/(1 - u**2)
     """
-    first, last = _share(SIGMA_0), _share(SIGMA_STAR)
-    other = -1 / last
-    decay = exp(-ETA * squared_norm(SIGMA_STAR) * TIME)
-    u = (last * (first - other) + other * (last - first) * decay) / ((first - other) + (last - first) * decay)
-    return IMBALANCE * u / (1 - u**2)
+    v, w, decay = SHARE_0, SHARE_STAR, exp(-ETA * GOAL_NORM * TIME)
+    course = (w * (1 + v * w) - (w - v) * decay) / (1 + v * w + w * (w - v) * decay)
+    return {"share": 2 * SIGMA / (IMBALANCE + squared_norm()), "course": course, "map": _of_share(U)}
 
 
-def _share(value: Expr) -> Expr:
-    return 2 * value / (IMBALANCE + squared_norm(value))
-
-
-def solves_gradient(formula: Expr) -> Decision:
-    """Whether sigma(t) solves the equation at q -> oo; all roots become rational in u.
+def solves_gradient(formula: Mapping[str, Expr]) -> Decision:
+    """Whether the pieces solve the equation at q -> oo, in a field of rational functions of v, w and E = exp(-eta R t).
 
     sigma_0 = c v / (1 - v^2) and sigma^* = c w / (1 - w^2) with 0 < v, w < 1 cover all positive starts and goals.
     """
-    roots = {squared_norm(SIGMA_0): _norm_of_share(SHARE_0), squared_norm(SIGMA_STAR): _norm_of_share(SHARE_STAR)}
-    values = {SIGMA_0: _of_share(SHARE_0), SIGMA_STAR: _of_share(SHARE_STAR)}
-    start, goal = values[SIGMA_0], values[SIGMA_STAR]
-    value = formula.subs(roots).subs(values, simultaneous=True)
+    u = 1 / (1 + U)
+    norm = {squared_norm(): _norm_of_share(u), SIGMA: _of_share(u)}
+    is_share = zero(formula["share"].subs(norm) - u)
+    start, goal = _of_share(SHARE_0), _of_share(SHARE_STAR)
+    value = formula["map"].subs(U, formula["course"]).subs(GOAL_NORM, _norm_of_share(SHARE_STAR))
+    change = value.diff(TIME)
     slope = -ETA * (start - goal) * _norm_of_share(SHARE_0)
-    inside = {SHARE_0: 1 / (1 + SHARE_0), SHARE_STAR: 1 / (1 + SHARE_STAR)}
-    square = ETA**2 * (value - goal) ** 2 * squared_norm(value) ** 2
-    residuals = value.subs(TIME, 0) - start, value.diff(TIME).subs(TIME, 0) - slope, value.diff(TIME) ** 2 - square
-    # a wrong formula is refuted at a point at once, where the field of rational functions would take long
-    refutation = counterexample(*(one.subs(inside, simultaneous=True) for one in residuals))
-    found = refutation or _solves_rationally(value, start, goal, slope)
-    return all_of(is_squared_norm(squared_norm()), _are_shares(), found).explain(
+    square = ETA**2 * (value - goal) ** 2 * (IMBALANCE**2 + 4 * value**2)
+    residuals = value.subs(TIME, 0) - start, change.subs(TIME, 0) - slope, change**2 - square
+    found = counterexample(*residuals) or all_of(*map(_vanishes_rationally, residuals))
+    return all_of(is_squared_norm(squared_norm()), _are_shares(), is_share, found).explain(
         step("For gradient descent the equation is", -ETA * (SIGMA - SIGMA_STAR) * squared_norm()),
         step("Written with a share u of the imbalance, map value and norm are rational:", (_of_share(U), _norm_of_share(U))),
-        step("The share runs to its goal by a logistic law with the rate", ETA * squared_norm(SIGMA_STAR)),
+        step("The share runs to its goal by a logistic law with the rate", ETA * GOAL_NORM),
         step("Put in, the squares of both sides agree, and so do value and slope at time 0."),
     )
 
 
-def _solves_rationally(value: Expr, start: Expr, goal: Expr, slope: Expr) -> Decision:
-    """As `solves_squared`, for a rational function of the decay E = exp(-eta R t), in a field of rational functions."""
-    pace, decay = ETA * _norm_of_share(SHARE_STAR), Symbol("E", positive=True)
-    exponentials = [node for node in value.atoms(exp) if equal(node.args[0], -pace * TIME).proved]
+def _vanishes_rationally(residual: Expr) -> Decision:
+    """Whether a residual is zero as a rational function of v, w, c, eta and the decay exp(-eta R t)."""
+    decay, pace = Symbol("E", positive=True), ETA * _norm_of_share(SHARE_STAR)
+    decays = {node: decay for node in residual.atoms(exp) if equal(node.args[0], -pace * TIME).proved}
     rational = sympy.field((decay, SHARE_0, SHARE_STAR, IMBALANCE, ETA), sympy.QQ)[0]
     try:
-        sigma = rational.from_expr(value.xreplace(dict.fromkeys(exponentials, decay)))
+        vanishes = rational.from_expr(residual.xreplace(decays)) == 0
     except ValueError:
         return Decision("undecided", "not a rational function of the decay")
-    e, c, eta = (rational.from_expr(s) for s in (decay, IMBALANCE, ETA))
-    change = -rational.from_expr(pace) * e * sigma.diff(e)
-    square = eta**2 * (sigma - rational.from_expr(goal)) ** 2 * (c**2 + 4 * sigma**2)
-    at_start = zero(sigma.as_expr().subs(decay, 1) - start), zero(change.as_expr().subs(decay, 1) - slope)
-    if change**2 - square != 0:
-        return Decision("undecided", "the squares of both sides differ")
-    return all_of(Decision("proved", "identity of rational functions"), *at_start)
+    return Decision("proved", "identity of rational functions") if vanishes else Decision("undecided", "no identity")
 
 
 @cache
@@ -218,7 +208,7 @@ def admits_solved(formula: FiniteSet) -> Decision:
     only = set(formula) == set(solutions) and all(found.proved for found in solutions.values())
     outcome = Decision("proved", "every listed order is solved") if only else Decision("undecided", "orders without solution")
     return outcome.explain(
-        step("Gradient descent, 1/q = 0, is solved by elementary functions:", gradient()),
+        step("Gradient descent, 1/q = 0, is solved by elementary functions:", gradient()["map"]),
         step("The square root, 1/q = 1/2, is solved by elliptic integrals:", square_root()),
         step("The natural gradient, 1/q = 1, is linear:", natural()["map"]),
     )

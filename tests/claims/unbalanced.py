@@ -10,7 +10,7 @@ from sympy import FiniteSet, Rational, atan, atanh, exp, sqrt
 
 from derivations.compiled import evaluate, function
 from derivations.deep_linear import unbalanced
-from derivations.deep_linear.unbalanced import GOAL_NORM, IMBALANCE, NORM
+from derivations.deep_linear.unbalanced import GOAL_NORM, IMBALANCE, NORM, SHARE_0, SHARE_STAR, U
 from derivations.notation import ETA, SIGMA, SIGMA_0, SIGMA_STAR, TIME, Q
 from numerics.flows import flow
 from tests.checker.claim import Claim, grid
@@ -18,7 +18,7 @@ from tests.checker.compare import agree, both, equal
 from tests.checker.evidence import Bound, Evidence, Outcome
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ACTIVE, ALIGNED, WHITENED
-from tests.claims.closed_forms import in_balls, returned_times
+from tests.claims.closed_forms import returned_times
 from tests.claims.map_dynamics import NONNEGATIVE, map_history, order_rule
 from tests.claims.settings import Setting, aligned, array
 
@@ -49,20 +49,21 @@ gradient = Claim(
     source="A after eq. 20",
     says="Under gradient descent the map of two unbalanced layers is elementary: a logistic curve in the right variable.",
     formula=unbalanced.gradient,
-    lhs=r"\sigma(t)",
     given=GIVEN,
     uses=("map.rate", "modes.hyperbola"),
     near_misses={
-        "rate of balanced layers": lambda: unbalanced.gradient().subs(
-            exp(-ETA * unbalanced.squared_norm(SIGMA_STAR) * TIME), exp(-2 * ETA * SIGMA_STAR * TIME)
-        ),
-        "imbalance doubled": lambda: unbalanced.gradient().subs(IMBALANCE, 2 * IMBALANCE),
+        "rate of balanced layers": lambda: {
+            **unbalanced.gradient(),
+            "course": unbalanced.gradient()["course"].subs(GOAL_NORM, GOAL_NORM - IMBALANCE),
+        },
+        "start and goal exchanged": lambda: {
+            **unbalanced.gradient(),
+            "course": unbalanced.gradient()["course"].subs(
+                {SHARE_0: SHARE_STAR, SHARE_STAR: SHARE_0}, simultaneous=True
+            ),
+        },
     },
-    falsifiers={
-        "no imbalance": lambda: (
-            SIGMA_STAR / (1 + (SIGMA_STAR / SIGMA_0 - 1) * exp(-2 * ETA * SIGMA_STAR * TIME))
-        )
-    },
+    falsifiers={"share linear in the map": lambda: {**unbalanced.gradient(), "share": SIGMA / IMBALANCE}},
     remark=(
         "Imbalance makes learning faster: the rate at the goal is $`\\eta\\sqrt{c^2 + 4\\sigma^{*2}}`$, and at zero it is $`\\eta|c|`$ "
         "and not zero. The saddle that slows balanced layers is not there."
@@ -81,15 +82,19 @@ def gradient_descent_of_two_layers(formula, widths, exchanged):
     """Full networks under gradient descent, with the larger layer first or last."""
     setting = two_layers(widths, exchanged)
     found, bound = map_history(setting, order_rule(inf, 1.0), TIMES)
-    return agree(found, evaluate(formula, _values({TIME: np.array(TIMES)[:, None]})), bound=bound).on(setting)
+    return agree(found, course(formula, np.array(TIMES)[:, None]), bound=bound).on(setting)
 
 
-@gradient.check(grid(digits=[40]), network=False)
-def gradient_in_balls(formula, digits):
-    """Equation and start at rational points."""
-    change = -ETA * (SIGMA - SIGMA_STAR) * unbalanced.squared_norm()
-    residuals = formula.diff(TIME) - change.subs(SIGMA, formula), formula.subs(TIME, 0) - SIGMA_0
-    return in_balls(residuals, {TIME, ETA, IMBALANCE})
+def course(formula: dict, time: np.ndarray) -> np.ndarray:
+    """Map values in time from the three pieces: shares of start and goal, their course, and back."""
+    known = _values({TIME: time})
+    goal, c = known[SIGMA_STAR], known[IMBALANCE]
+    shares = {
+        SHARE_0: evaluate(formula["share"], {**known, SIGMA: known[SIGMA_0]}),
+        SHARE_STAR: evaluate(formula["share"], {**known, SIGMA: goal}),
+        GOAL_NORM: np.sqrt(c**2 + 4 * goal**2),
+    }
+    return evaluate(formula["map"], {**known, U: evaluate(formula["course"], {**known, **shares})})
 
 
 natural = Claim(
@@ -197,7 +202,7 @@ def three_orders(formula):
     fine, k = np.linspace(0, 4, 120), 0
     at = {name: value[k] if np.ndim(value) else value for name, value in _values().items()}
     setting, dots = two_layers("widening", False), np.linspace(0, 4, 17)
-    series = [Series("gradient descent", fine, evaluate(formula, {**at, TIME: fine}))]
+    series = [Series("gradient descent", fine, course(formula, fine[:, None])[:, k])]
     series.append(Series("natural gradient", fine, evaluate(unbalanced.natural()["map"], {**at, TIME: fine})))
     end = (IMBALANCES[k] ** 2 + 4 * GOALS[k] ** 2) ** 0.5
     values = STARTS[k] + (GOALS[k] - STARTS[k]) * (1 - np.geomspace(1, 0.02, 40))
