@@ -105,15 +105,20 @@ def losses_and_modes(formula):
     case = dict(stopping.checks[0].cases[0])
     case["seed"], late = seed_of(stopping.id, case), case.pop("time")
     losses, panels = [], []
-    for rule, style in zip(RULES, ("reference", "theory", "simulation", "bound", "marker"), strict=True):
+    for rule in RULES:
         task, times, maps = course(rule=rule, time=late if rule == "SGD" else 20.0, **case)
-        losses.append(Series(rule, times[1:], task.new_data_loss(maps)[1:], style))
+        shown = times > 0.5
+        losses.append(
+            Series(
+                rule, times[shown], task.new_data_loss(maps)[shown], "theory" if "root" not in rule else "simulation"
+            )
+        )
         if rule in ("SGD", "NGD", "square root NGD"):
             strengths = task.strengths(maps)[1:]
             signal = [Series(f"signal {k + 1}", times[1:], strengths[:, k]) for k in range(task.rank)]
             noise = [Series(f"noise {k + 1}", times[1:], strengths[:, task.rank + k], "simulation") for k in range(3)]
             panels.append(Panel(rule, r"time, $1/\eta$", "fraction learned", (*signal, *noise), log_x=True))
-    first = Panel("loss on new data", r"time, $1/\eta$", "loss", tuple(losses), log_x=True)
+    first = Panel("loss on new data", r"time, $1/\eta$", "loss", tuple(losses), log_x=True, log_y=True)
     return Figure(
         "The signal (lines) comes before the noise (dots), except under natural gradient descent.", (first, *panels)
     )

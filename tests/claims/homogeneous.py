@@ -258,9 +258,9 @@ def drift_against_step(formula):
             worst = [max(a, abs(b - c)) for a, b, c in zip(worst or [0.0] * len(steps), seen, told, strict=True)]
         series.append(Series(rule, steps, seen, "simulation" if rule in KEEPING else "marker"))
     panel = Panel(
-        "ReLU network of three layers with biases",
+        "ReLU network of three layers, $t = 0.4$",
         "step $h$",
-        "largest change of a neuron's balance at $t = 0.4$",
+        "largest drift of a neuron",
         tuple(series),
         residual=Series("difference", steps, worst, "simulation"),
         residual_bound=rounding(4.0, 400).total,

@@ -110,6 +110,7 @@ def gain_against_samples(formula):
     """Gain of the noise against the number of samples, raw and whitened."""
     n, counts = 8, [2, 4, 10, 12, 16, 24, 32]
     predicted = [float(evaluate(formula, {INPUTS: min(n, p), EXTRA: abs(n - p)})) for p in counts]
+    below = sum(p < n for p in counts)
     every = [2, 4, 6, 7, 8, 9, 10, 12, 16, 24, 32]
     raw = [float(np.median(drawn(n, p, False, 1).gains()[:2000])) for p in every]
     means = [float(drawn(n, p, False, 1).gains().mean()) for p in counts]
@@ -119,7 +120,8 @@ def gain_against_samples(formula):
         "samples",
         "noise in the solution",
         (
-            Series("theory, mean", counts, predicted),
+            Series("theory, fewer samples than inputs", counts[:below], predicted[:below]),
+            Series("theory, more samples", counts[below:], predicted[below:]),
             Series("raw inputs, mean", counts, means, "simulation"),
             Series("raw inputs, median", every, raw, "marker"),
             Series("whitened inputs", every, white, "reference"),
