@@ -20,7 +20,7 @@ ROOT = Symbol("u", positive=True)
 LARGE, GAP = Symbol("a", positive=True), Symbol("y", positive=True)
 
 
-def linear(start: Expr = Integer(0)) -> Expr:
+def linear(start: Expr | int = 0) -> Expr:
     r"""sigma(t) = sigma^* + (sigma_0 - sigma^*) e^{-\tilde\eta t}, p = 0; as printed from sigma_0 = 0.
 
     >>> linear()
@@ -81,7 +81,7 @@ def _lambert_inverted(expr: Expr, solution: Expr) -> Expr:
 def solves_squared(value: Expr, square: Expr, start: Expr, slope: Expr) -> Decision:
     r"""Whether \dot\sigma^2 = square(sigma) along value(t), with the right value and slope at time 0.
 
-    For roots in the rate: \dot\sigma does not vanish before sigma^*, so the slope at the start fixes the sign of the root.
+    \dot\sigma does not vanish before sigma^*, so the slope at the start fixes the sign of the root in the rate.
     """
     change = value.diff(TIME)
     claims = (value.subs(TIME, 0) - start, change.subs(TIME, 0) - slope, change**2 - square.subs(SIGMA, value))
@@ -99,7 +99,7 @@ def counterexample(*residuals: Expr) -> Decision | None:
 
 
 def solves_half(formula: Expr) -> Decision:
-    """Whether sigma(t) satisfies the equation of stiffness 1/2 from sigma_0 = (a / (1 + y))^2 below sigma^* = a^2."""
+    """Whether sigma(t) satisfies the equation of stiffness 1/2 from (a / (1 + y))^2 below sigma^* = a^2."""
     at = {SIGMA_STAR: LARGE**2, SIGMA_0: (LARGE / (1 + GAP)) ** 2}
     rate = balanced_rate().subs(P, Rational(1, 2))
     start = at[SIGMA_0]
@@ -108,7 +108,10 @@ def solves_half(formula: Expr) -> Decision:
     return solves_squared(formula.subs(at, simultaneous=True), square, start, slope).explain(
         step("Squared, the equation has no root:", rate**2),
         step("The derivative of the asserted solution is", formula.diff(TIME)),
-        step("Its square is the square of the rate, and at time 0 value and slope are", (SIGMA_0, rate.subs(SIGMA, SIGMA_0))),
+        step(
+            "Its square is the square of the rate, and at time 0 value and slope are",
+            (SIGMA_0, rate.subs(SIGMA, SIGMA_0)),
+        ),
     )
 
 
@@ -167,7 +170,7 @@ def depth_of(name: str) -> int:
 
 
 def are_root_clocks(formula: Mapping[str, Expr]) -> Decision:
-    """Whether every clock has the derivative d / (1 - u^d), from the equation at p = 1 - 1/d with sigma = sigma^* u^d."""
+    """Whether every clock has the derivative d / (1 - u^d): p = 1 - 1/d and sigma = sigma^* u^d."""
     parts = []
     for name, value in formula.items():
         d = depth_of(name)
@@ -183,12 +186,15 @@ def are_root_clocks(formula: Mapping[str, Expr]) -> Decision:
 
 
 def rests(formula: Expr) -> Decision:
-    r"""Whether the formula is the motion of a balanced network of zero map: all layers are zero and so are the couplings.
+    r"""Whether the formula is the motion of a balanced network of zero map: layers and couplings are zero.
 
     >>> rests(Integer(0)).outcome, rests(tanh_squared(Integer(0))).outcome
     ('proved', 'refuted')
     """
     return zero(formula).explain(
-        step("All layers have the size of the d-th root of the map value, which is zero; so have the couplings of d >= 2."),
+        step(
+            "All layers have the size of the d-th root of the map value, which is zero; so have the couplings of "
+            "d >= 2.",
+        ),
         step("Every rule moves a layer in proportion to its coupling, so the map keeps the value", Integer(0)),
     )

@@ -62,7 +62,10 @@ def _series_lemma() -> Decision:
     c = BELOW / (BELOW + TERM)
     symbols = (gamma(BELOW + TERM) / gamma(BELOW)) / (gamma(BELOW + 1 + TERM) / gamma(BELOW + 1))
     return all_of(equal(symbols, c), equal(TERM * c, BELOW * (1 - c))).explain(
-        step("The coefficients of the hypergeometric series are quotients of factorials, of which one fraction is left:", c),
+        step(
+            "The coefficients of the hypergeometric series are quotients of factorials, of which one fraction is left:",
+            c,
+        ),
         step("Times n they are a (1 - c): the series is a geometric one and itself.", BELOW * (1 - c)),
     )
 
@@ -88,7 +91,10 @@ def is_half_time(formula: Expr) -> Decision:
     if not found.proved:
         found = zero(value.diff(x) * rate + star)
     return all_of(_series_lemma(), start, found).explain(
-        step("A start at half of the goal needs no time; a later start saves the time that the rate gives:", 1 / balanced_rate()),
+        step(
+            "A start at half of the goal needs no time; a later start saves the time that the rate gives:",
+            1 / balanced_rate(),
+        ),
         step("In units of the goal this is the derivative of the clock", clock_of()),
     )
 
@@ -153,7 +159,10 @@ def is_common_start_exponent(formula: Expr) -> Decision:
         equal(formula.subs(P, 1 - BELOW).subs(BELOW, 1 / (1 + BELOW)), weak.subs(origin).subs(BELOW, 1 / (1 + BELOW))),
         equal(formula.subs(P, 1 + BELOW), strong.subs(origin)),
     ).explain(
-        step("At a start common to all modes the share of the goal depends on the goal, which adds to -p the term", weak + 1 - BELOW),
+        step(
+            "At a start common to all modes the share of the goal depends on the goal, which adds to -p the term",
+            weak + 1 - BELOW,
+        ),
         step("With p = 1 - a the power of the start, y, vanishes and leaves", weak.subs(origin)),
         step("With p = 1 + a its inverse vanishes and leaves", strong.subs(origin)),
     )

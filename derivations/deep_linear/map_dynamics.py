@@ -202,7 +202,10 @@ def are_stiffness_ranges(formula: Mapping[str, Range]) -> Decision:
     return all_of(*parts).explain(
         step("The stiffness is that of gradient descent, 2 - 2/d, reduced by the order of the rule:", stiffness()),
         step("At the orders 2 and 1 it is", (stiffness(Integer(2)), stiffness(Integer(1)))),
-        step("It grows with every layer and stays below its limit: the square root lies in", Interval.Ropen(Rational(1, 2), 1)),
+        step(
+            "It grows with every layer and stays below its limit: the square root lies in",
+            Interval.Ropen(Rational(1, 2), 1),
+        ),
         step("and gradient descent in", Interval.Ropen(1, 2)),
     )
 

@@ -2,7 +2,7 @@ r"""Closed forms of the map dynamics of two unbalanced layers: gradient descent,
 
 Two layers keep c = \sigma_1^2 - \sigma_2^2, so that ||j||^2 = \sigma_1^2 + \sigma_2^2 = \sqrt{c^2 + 4 \sigma^2} and one
 equation for the map is left at every order: \dot\sigma = -eta (sigma - sigma^*)(c^2 + 4 sigma^2)^{(1 - 1/q)/2}.
-R = \sqrt{c^2 + 4 \sigma^{*2}} is the squared norm of the couplings at the goal. c > 0 here; exchange the layers otherwise.
+R = \sqrt{c^2 + 4 \sigma^{*2}} is the squared norm of the couplings at the goal. c > 0 here, or exchange the layers.
 Source: A section 3.2, beyond eq. 20.
 """
 
@@ -36,7 +36,7 @@ def squared_norm(value: Expr = SIGMA) -> Expr:
 
 
 def is_squared_norm(formula: Expr) -> Decision:
-    r"""Whether the formula is \sigma_1^2 + \sigma_2^2, with c = \sigma_1^2 - \sigma_2^2 and sigma = \sigma_1 \sigma_2."""
+    r"""Whether the formula is \sigma_1^2 + \sigma_2^2, for c = \sigma_1^2 - \sigma_2^2, sigma = \sigma_1 \sigma_2."""
     at = {IMBALANCE: SIGMA_1**2 - SIGMA_2**2, SIGMA: SIGMA_1 * SIGMA_2}
     norm = SIGMA_1**2 + SIGMA_2**2
     return zero(formula.subs(at, simultaneous=True) ** 2 - norm**2).explain(
@@ -84,7 +84,10 @@ def solves_gradient(formula: Mapping[str, Expr]) -> Decision:
     found = counterexample(*residuals) or all_of(*map(_vanishes_rationally, residuals))
     return all_of(is_squared_norm(squared_norm()), _are_shares(), is_share, found).explain(
         step("For gradient descent the equation is", -ETA * (SIGMA - SIGMA_STAR) * squared_norm()),
-        step("Written with a share u of the imbalance, map value and norm are rational:", (_of_share(U), _norm_of_share(U))),
+        step(
+            "Written with a share u of the imbalance, map value and norm are rational:",
+            (_of_share(U), _norm_of_share(U)),
+        ),
         step("The share runs to its goal by a logistic law with the rate", ETA * GOAL_NORM),
         step("Put in, the squares of both sides agree, and so do value and slope at time 0."),
     )
@@ -158,7 +161,7 @@ def square_root() -> Expr:
 def solves_square_root(formula: Expr) -> Decision:
     r"""Whether d(eta t)/dV is (d sigma/dV) / (\dot\sigma / eta) at q = 2, with sigma = \sqrt{V^4 - c^2} / 2.
 
-    1 / (sigma^* - sigma) = 4 (sigma^* + sigma) / (R^2 - V^4) splits the integral into an elementary and an elliptic part.
+    1 / (sigma^* - sigma) = 4 (sigma^* + sigma) / (R^2 - V^4) splits the integral: one part elementary, one elliptic.
     """
     sigma = sqrt(NORM**4 - IMBALANCE**2) / 2
     split = 4 * (SIGMA_STAR + sigma) / (GOAL_NORM**2 - NORM**4)
@@ -206,7 +209,9 @@ def admits_solved(formula: FiniteSet) -> Decision:
             witness = {"1/q": str(order), "d": "2", "solution": "proved by substitution"}
             return Decision("refuted", "a closed form that was proved", witness)
     only = set(formula) == set(solutions) and all(found.proved for found in solutions.values())
-    outcome = Decision("proved", "every listed order is solved") if only else Decision("undecided", "orders without solution")
+    outcome = (
+        Decision("proved", "every listed order is solved") if only else Decision("undecided", "orders without solution")
+    )
     return outcome.explain(
         step("Gradient descent, 1/q = 0, is solved by elementary functions:", gradient()["map"]),
         step("The square root, 1/q = 1/2, is solved by elliptic integrals:", square_root()),

@@ -7,20 +7,18 @@ from math import inf
 
 import flint
 import numpy as np
-from sympy import Expr, Integer, LambertW, Rational, atanh, exp, log, sqrt, tanh
+from sympy import Expr, Integer, LambertW, Rational, atanh, exp, sqrt, tanh
 
 from derivations.balls import ball
 from derivations.compiled import evaluate
-from derivations.decide import zero
 from derivations.deep_linear import closed_forms
-from derivations.deep_linear.closed_forms import ROOT
 from derivations.deep_linear.map_dynamics import balanced_rate
 from derivations.notation import DEPTH, ETA, ETA_TILDE, SIGMA, SIGMA_0, SIGMA_STAR, TIME, P, Q
 from derivations.witness import points
 from numerics.flows import flow
 from tests.checker.bounds import rounding
 from tests.checker.claim import Assumption, Claim, grid
-from tests.checker.compare import agree, at_most, both, vanishes
+from tests.checker.compare import agree, vanishes
 from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ACTIVE, ALIGNED, BALANCED, WHITENED
@@ -37,7 +35,7 @@ ZERO_MAP = Assumption(
 
 
 def order_of(depth: int, stiffness: float) -> float:
-    """The order q >= 1 at which a depth has a stiffness p = (2 - 2/d)(1 - 1/q); raises ``ValueError`` beyond its range."""
+    """The order q >= 1 with stiffness (2 - 2/d)(1 - 1/q) = p; raises ``ValueError`` beyond the range of the depth."""
     most = 2 - 2 / depth
     if not 0 <= stiffness <= most:
         raise ValueError(f"depth: {depth} given, allowed: one with 2 - 2/d >= {stiffness:g}")
@@ -74,6 +72,17 @@ def solution_in_balls(formula: Expr, stiffness: Expr) -> Evidence:
     return in_balls(residuals, {TIME, ETA_TILDE})
 
 
+def returned_times(
+    found: np.ndarray, clock: np.ndarray, unit: np.ndarray, bound: Bound, times: tuple, speed: float
+) -> Evidence:
+    """Times read off a clock (T, r) in the given units against those of the flow, with error over speed as budget."""
+    elapsed = (clock - clock[0]) / unit
+    budget = Bound((("error of the map over its speed", bound.total / speed),)) + rounding(
+        float(np.abs(clock).max()), 30
+    )
+    return agree(elapsed[1:], np.broadcast_to(np.array(times)[1:, None], elapsed[1:].shape), bound=budget)
+
+
 linear = Claim(
     "closed-form.linear",
     source="A section 3.2, after eq. 21, p = 0",
@@ -88,7 +97,8 @@ linear = Claim(
     },
     falsifiers={"square root curve": lambda: closed_forms.tanh_squared(Integer(0))},
     remark=(
-        "The map starts at zero because one layer does; the others must not vanish, or the mode is frozen. Balance plays no "
+        "The map starts at zero because one layer does; the others must not vanish, or the mode is frozen. "
+        "Balance plays no "
         "role. From other starts the gap to the goal decays with the same exponential."
     ),
 )
@@ -125,15 +135,19 @@ half = Claim(
     given=GIVEN,
     uses=("map.balanced-rate",),
     near_misses={
-        "twice as fast": lambda: SIGMA_STAR * tanh(ETA_TILDE * sqrt(SIGMA_STAR) * TIME + atanh(sqrt(SIGMA_0 / SIGMA_STAR))) ** 2,
+        "twice as fast": lambda: (
+            SIGMA_STAR * tanh(ETA_TILDE * sqrt(SIGMA_STAR) * TIME + atanh(sqrt(SIGMA_0 / SIGMA_STAR))) ** 2
+        ),
         "goal without root": lambda: (
             SIGMA_STAR * tanh(ETA_TILDE * SIGMA_STAR * TIME / 2 + atanh(sqrt(SIGMA_0 / SIGMA_STAR))) ** 2
         ),
         "no shift": lambda: closed_forms.tanh_squared(Integer(0)),
     },
     remark=(
-        "The square root rule with one hidden layer. In the root of the map, which is the size of a layer, the curve is a "
-        "plain hyperbolic tangent: the layer grows linearly and saturates. The printed curve is the limit of small starts."
+        "The square root rule with one hidden layer. In the root of the map, which is the size of a layer, the "
+        "curve is a "
+        "plain hyperbolic tangent: the layer grows linearly and saturates. The printed curve is the limit of "
+        "small starts."
     ),
 )
 
@@ -168,13 +182,17 @@ logistic = Claim(
     given=GIVEN,
     uses=("map.balanced-rate",),
     near_misses={
-        "twice as fast": lambda: SIGMA_STAR / (1 + (SIGMA_STAR / SIGMA_0 - 1) * exp(-2 * ETA_TILDE * SIGMA_STAR * TIME)),
+        "twice as fast": lambda: (
+            SIGMA_STAR / (1 + (SIGMA_STAR / SIGMA_0 - 1) * exp(-2 * ETA_TILDE * SIGMA_STAR * TIME))
+        ),
         "rate without goal": lambda: SIGMA_STAR / (1 + (SIGMA_STAR / SIGMA_0 - 1) * exp(-ETA_TILDE * TIME)),
     },
     falsifiers={"start misread": lambda: SIGMA_STAR / (1 + SIGMA_STAR / SIGMA_0 * exp(-ETA_TILDE * SIGMA_STAR * TIME))},
     remark=(
-        "Gradient descent with one hidden layer; but also three layers at order 4, or four at order 3: only the stiffness "
-        "counts. Half of the goal is reached after $`\\ln(\\sigma^*/\\sigma_0 - 1)`$ in units of $`1/\\tilde\\eta\\sigma^*`$."
+        "Gradient descent with one hidden layer; but also three layers at order 4, or four at order 3: only the "
+        "stiffness "
+        "counts. Half of the goal is reached after $`\\ln(\\sigma^*/\\sigma_0 - 1)`$ in units of "
+        "$`1/\\tilde\\eta\\sigma^*`$."
     ),
 )
 
@@ -251,7 +269,7 @@ def deep_descent(depth: int) -> np.ndarray:
 
 @lambert.check(grid(scheme=["depth doubled"]))
 def deep_networks_approach(formula, scheme):
-    """Distances from the curve at four depths, extrapolated twice to infinite depth, vanish against the last of them."""
+    """Networks of four depths, extrapolated to infinite depth, meet the curve within the last correction."""
     runs = [deep_descent(depth) for depth in DEPTHS]
     values = {SIGMA_0: runs[0][0], SIGMA_STAR: np.array([1.0, 1.2]), ETA_TILDE: 1.0, TIME: np.array(MARKS)[:, None]}
     predicted = evaluate(formula, values)
@@ -275,146 +293,3 @@ def approach(formula):
         series.append(Series(f"depth {depth}", MARKS, deep_descent(depth)[:, 0], "simulation"))
     panel = Panel("Stiffness two", r"time $\tilde\eta t$", r"map value $\sigma$", tuple(series))
     return Figure("Gradient descent of deep balanced networks approaches the Lambert curve with depth.", (panel,))
-
-
-delayed = Claim(
-    "closed-form.zero-start-limit",
-    source="A section 3.2, after eq. 21",
-    says="Curves from small starts approach the curve from zero like the root of the start; their gap has this bound.",
-    formula=closed_forms.delay,
-    lhs=r"\max_t \lvert \sigma(t) - \sigma^* \tanh^2(\tilde\eta\sqrt{\sigma^*} t/2) \rvert",
-    relation=r"\le",
-    given=GIVEN,
-    uses=("closed-form.tanh-squared",),
-    near_misses={
-        "linear in the start": lambda: 4 * sqrt(3) / 9 * SIGMA_STAR * atanh(SIGMA_0 / SIGMA_STAR),
-        "half of the slope": lambda: closed_forms.delay() / 2,
-    },
-    falsifiers={"twice the slope": lambda: 2 * closed_forms.delay()},
-    remark=(
-        "A start of one millionth of the goal still leaves a gap of almost a thousandth. The limit exists, but it is slow: "
-        "this is how the network remembers the saddle."
-    ),
-)
-
-
-@delayed.proof(generic_in="start, goal")
-def steepest_slope_times_shift(formula):
-    """The mean value theorem with the steepest slope of the squared hyperbolic tangent."""
-    return closed_forms.bounds_delay(formula)
-
-
-STARTS = (1e-3, 1e-4, 1e-5, 1e-6)
-
-
-@delayed.check(grid(start=STARTS, goal=[1.0, 1.7]))
-def gap_to_the_curve_from_zero(formula, start, goal):
-    """The gap of a full network at the steepest part of the curve: within the bound, and up to third order reached."""
-    if not 0 < start < goal / 10:
-        raise ValueError(f"start: {start} given, allowed: between 0 and a tenth of the goal")
-    setting = balanced_start(2, (2, 3, 2), 0, starts=(start, start), goals=(goal, goal))
-    shift = float(np.arctanh(np.sqrt(start / goal)))
-    # the window of this length around the steepest point tanh^2 = 1/3
-    middle = 2 / np.sqrt(goal) * (np.arctanh(1 / np.sqrt(3)) - shift / 2)
-    times = (0.0, middle / 2, middle, 2 * middle)
-    found, bound = map_history(setting, order_rule(2.0, 2**-0.5), times)
-    from_zero = goal * np.tanh(np.sqrt(goal) * np.array(times) / 2) ** 2
-    gaps = found[:, 0] - from_zero
-    wanted = float(evaluate(formula, {SIGMA_STAR: goal, SIGMA_0: start}))
-    # |(tanh^2)'''| = 8 T (1 - T^2) |2 - 3 T^2| <= 5 by interval arithmetic over T in [0, 1]
-    third = Bound((("third order", goal * 5 * shift**3 / 24),))
-    reached = agree(gaps[2], wanted, bound=bound + third)
-    return both(reached, at_most(np.abs(gaps), wanted, bound=bound)).on(setting)
-
-
-at_rest = Claim(
-    "closed-form.zero-start-as-printed",
-    source="A section 3.2, after eq. 21",
-    says="The printed curves for stiffness below one describe balanced networks whose map starts at zero.",
-    formula=lambda: closed_forms.tanh_squared(Integer(0)),
-    control=lambda: Integer(0),
-    corrected_by=("closed-form.zero-start-limit",),
-    lhs=r"\sigma(t)",
-    given=(ALIGNED, WHITENED, BALANCED, NONNEGATIVE, ZERO_MAP),
-    near_misses={
-        "escape in finite time": lambda: (ETA_TILDE * SIGMA_STAR * TIME / 2) ** 2,
-        "exponential": closed_forms.linear,
-    },
-    falsifiers={"goal at once": lambda: SIGMA_STAR},
-    remark=(
-        "A balanced zero map has all layers zero, so no rule moves it. The equation does not contradict this: below stiffness "
-        "one it has two solutions from zero, rest and the printed curve. The curve is the limit of small starts."
-    ),
-)
-
-
-@at_rest.proof(generic_in="order q")
-def all_layers_are_zero(formula):
-    """Balanced layers have one size, so a zero map has zero layers and couplings for d >= 2."""
-    return closed_forms.rests(formula)
-
-
-@at_rest.check(grid(depth=[2, 3], widths=["widening", "waist"], q=[1, 2, inf], seed=[0]))
-def network_of_zeros(formula, depth, widths, q, seed):
-    """A full network of zeros under the fractional rule."""
-    setting = balanced_start(depth, widths, seed, starts=(0.0, 0.0))
-    times = (0.0, 1.0, 3.0)
-    path = flow(setting.net, setting.problem, order_rule(q, 1.0), times)
-    found = array(setting.frame.modes(path.nets())).prod(1)
-    values = {SIGMA_STAR: array(setting.goals), ETA_TILDE: 1.0, TIME: np.array(times)[:, None]}
-    predicted = np.broadcast_to(evaluate(formula, values), found.shape)
-    return agree(found, predicted, bound=rounding(1.0, 10), scale=1.0).on(setting)
-
-
-root_clocks = Claim(
-    "closed-form.sqrt-depths",
-    source="A eq. 21",
-    says="Under the square root rule time is an elementary function of one layer, whatever the depth; here depths 2 to 4.",
-    formula=closed_forms.root_clocks,
-    lhs=r"\tilde\eta \sigma^{*p} t + \mathrm{const}",
-    given=GIVEN,
-    uses=("map.balanced-rate",),
-    near_misses={
-        "one sheet at depth 4": lambda: {**closed_forms.root_clocks(), "depth 4": 4 * atanh(ROOT)},
-        "depth 3 without angle": lambda: {
-            **closed_forms.root_clocks(),
-            "depth 3": log(1 + ROOT + ROOT**2) / 2 - log(1 - ROOT),
-        },
-    },
-    falsifiers={
-        "linear layers": lambda: {f"depth {d}": d * ROOT for d in (2, 3, 4)},
-        "half at depth 2": lambda: {**closed_forms.root_clocks(), "depth 2": atanh(ROOT)},
-    },
-    equivalent=lambda formula, mutant: all(zero((formula[n] - mutant[n]).diff(ROOT)).proved for n in formula),
-    remark=(
-        "With $`\\sigma = \\sigma^* u^d`$ the layer u obeys $`\\dot u \\propto 1 - u^d`$: it starts at a finite speed at every depth, "
-        "and saturates the more abruptly the deeper the network."
-    ),
-)
-
-
-@root_clocks.proof(instances="d = 2, 3, 4, any start, goal and rate")
-def derivative_of_the_clock(formula):
-    """The derivative is d / (1 - u^d)."""
-    return closed_forms.are_root_clocks(formula)
-
-
-def returned_times(found: np.ndarray, clock: np.ndarray, unit: np.ndarray, bound: Bound, times: tuple, speed: float) -> Evidence:
-    """Times read off a clock (T, r) in the given units against those of the flow, with the error of the map over its speed."""
-    elapsed = (clock - clock[0]) / unit
-    budget = Bound((("error of the map over its speed", bound.total / speed),)) + rounding(float(np.abs(clock).max()), 30)
-    return agree(elapsed[1:], np.broadcast_to(np.array(times)[1:, None], elapsed[1:].shape), bound=budget)
-
-
-@root_clocks.check(grid(depth=[2, 3, 4], widths=["widening", "wide"], seed=[0]))
-def times_of_full_networks(formula, depth, widths, seed):
-    """Times of the flow, recovered from the size of the layers."""
-    if f"depth {depth}" not in formula:
-        raise ValueError(f"depth: {depth} given, allowed: {', '.join(n.removeprefix('depth ') for n in formula)}")
-    setting, times = balanced_start(depth, widths, seed), (0.0, 0.5, 1.5)
-    found, bound = map_history(setting, order_rule(2.0, depth**-0.5), times)
-    goals = array(setting.goals)
-    clock = evaluate(formula[f"depth {depth}"], {ROOT: (found / goals) ** (1 / depth)})
-    unit = goals ** (1 - 1 / depth)
-    speed = float((np.abs(found - goals) * found ** (1 - 1 / depth)).min())
-    return returned_times(found, clock, unit, bound, times, speed).on(setting)

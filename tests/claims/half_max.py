@@ -96,7 +96,8 @@ clock = Claim(
     },
     falsifiers={"logistic at every stiffness": lambda: log(X / (1 - X))},
     remark=(
-        "One function of one variable, the share x of the goal, times a power of the goal. At $`p = 0`$ it is the logarithm, "
+        "One function of one variable, the share x of the goal, times a power of the goal. At $`p = 0`$ it is the "
+        "logarithm, "
         "at $`p = 1`$ and $`p = 2`$ it has poles, where the logistic and the Lambert curve take over."
     ),
 )
@@ -138,7 +139,8 @@ half_time = Claim(
     },
     falsifiers={"goal without power": lambda: half_max.half_time() * SIGMA_STAR**P},
     remark=(
-        "Rescaled times $`\\tilde\\eta \\sigma^{*p} t_{1/2}`$ of all modes, depths and rules of one stiffness fall on one curve over "
+        "Rescaled times $`\\tilde\\eta \\sigma^{*p} t_{1/2}`$ of all modes, depths and rules of one stiffness "
+        "fall on one curve over "
         "$`\\sigma_0/\\sigma^*`$. Only where that share is common is the half-maximum time a pure power of the goal."
     ),
 )
@@ -193,8 +195,10 @@ law = Claim(
     },
     falsifiers={"growing with the goal": lambda: SIGMA_STAR**P},
     remark=(
-        "Exact if and only if all modes start at one fraction of their goals; for $`p < 1`$ also from zero. Random small weights "
-        "do not start like that: from a common small start the exponent is $`-p`$ only below $`p = 1`$, and $`-1`$ above."
+        "Exact if and only if all modes start at one fraction of their goals; for $`p < 1`$ also from zero. "
+        "Random small weights "
+        "do not start like that: from a common small start the exponent is $`-p`$ only below $`p = 1`$, and "
+        "$`-1`$ above."
     ),
 )
 
@@ -235,7 +239,9 @@ COMMON_GOALS = (0.8, 1.0, 1.25, 1.6)
 common = Claim(
     "map.half-max-common-start",
     source="A figure 2",
-    says="From one small start for all modes, half-maximum times fall with the goal to the power p below 1, and 1 above.",
+    says=(
+        "From one small start for all modes, half-maximum times fall with the goal to the power p below 1, and 1 above."
+    ),
     formula=half_max.common_start_exponent,
     lhs=r"\frac{d \ln t_{1/2}}{d \ln \sigma^*}",
     relation=r"\to",
@@ -244,8 +250,10 @@ common = Claim(
     near_misses={"the printed law": lambda: -P, "the other branch": lambda: Max(P - 2, Integer(-1))},
     falsifiers={"inverse goal throughout": lambda: Integer(-1)},
     remark=(
-        "Above $`p = 1`$ the escape from the saddle takes nearly all the time, and its rate is linear in the goal whatever the "
-        "depth. Deep gradient descent separates modes by their goals, not by powers of them, unless the start knows the goals."
+        "Above $`p = 1`$ the escape from the saddle takes nearly all the time, and its rate is linear in the goal "
+        "whatever the "
+        "depth. Deep gradient descent separates modes by their goals, not by powers of them, unless the start "
+        "knows the goals."
     ),
 )
 
@@ -301,7 +309,8 @@ def collapse(formula):
         log_y=True,
     )
     return Figure(
-        "Rescaled half-maximum times of modes with two goals, at five stiffnesses, over the share of the goal at the start. "
+        "Rescaled half-maximum times of modes with two goals, at five stiffnesses, over the share of the goal at "
+        "the start. "
         "Below stiffness 1 they stay finite for starts near zero, above they grow like a power of the start.",
         (panel,),
     )

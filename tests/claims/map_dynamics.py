@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import inf
 
 import numpy as np
-from sympy import Abs, Integer, Rational
+from sympy import Abs
 
 from derivations.compiled import evaluate
 from derivations.deep_linear import map_dynamics
@@ -28,7 +28,7 @@ from numerics.flows import flow
 from numerics.rules import Fractional, GradientDescent, NaturalGradient, Rule
 from tests.checker.bounds import integration, rounding
 from tests.checker.claim import Assumption, Claim, grid
-from tests.checker.compare import agree, slope
+from tests.checker.compare import agree
 from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ACTIVE, ALIGNED, BALANCED, WHITENED
@@ -94,7 +94,7 @@ def map_values(setting: Setting, q: float) -> dict:
 
 @lru_cache(maxsize=256)
 def map_history(setting: Setting, rule: Rule, times: tuple[float, ...]) -> tuple[np.ndarray, Bound]:
-    """Modes of the map (T, r) along the flow of a rule, with the error of the weights and of the start carried along."""
+    """Modes of the map (T, r) along the flow of a rule, with the errors of weights and start carried along."""
     path = flow(setting.net, setting.problem, rule, times)
     values = array(setting.frame.modes(path.nets()))
     depth, widest = setting.net.depth, max(setting.net.widths)
@@ -155,7 +155,8 @@ rate = Claim(
     },
     falsifiers={"linear at every order": lambda: -ETA * (SIGMA - SIGMA_STAR)},
     remark=(
-        "The parameters feel the exponent $`1 - 2/q`$, the map $`2 - 2/q`$. No order makes both vanish: natural gradients "
+        "The parameters feel the exponent $`1 - 2/q`$, the map $`2 - 2/q`$. No order makes both vanish: natural "
+        "gradients "
         "linearise the map, the square root the parameters."
     ),
 )
@@ -192,12 +193,16 @@ _WRONG = {
     "rate constant of the layers": lambda: {"rate constant": ETA},
     "rate constant times depth": lambda: {"rate constant": ETA * DEPTH},
 }
-_BALANCED_GRID = grid(depth=[1, 2, 3, 4], q=[1, 1.5, 2, 7, inf], widths=["widening", "wide"], starts=[(0.15, 0.4)], seed=[0])
+_BALANCED_GRID = grid(
+    depth=[1, 2, 3, 4], q=[1, 1.5, 2, 7, inf], widths=["widening", "wide"], starts=[(0.15, 0.4)], seed=[0]
+)
 
 signed = Claim(
     "map.balanced-rate-signed",
     source="A eq. 21",
-    says="Balanced layers leave one equation for the map, with one exponent for depth and order; either sign of the map.",
+    says=(
+        "Balanced layers leave one equation for the map, with one exponent for depth and order; either sign of the map."
+    ),
     formula=map_dynamics.balanced_signed,
     given=(*GIVEN, BALANCED),
     uses=("map.rate",),
@@ -211,7 +216,8 @@ signed = Claim(
         }
     },
     remark=(
-        "Depth and order enter symmetrically, as $`p = 2 (1 - 1/d)(1 - 1/q)`$: one layer, or the natural gradient, is linear; "
+        "Depth and order enter symmetrically, as $`p = 2 (1 - 1/d)(1 - 1/q)`$: one layer, or the natural "
+        "gradient, is linear; "
         "$`p < 2`$ always. A map of the wrong sign must pass zero, where for $`p \\ge 1`$ it gets stuck."
     ),
 )
@@ -234,14 +240,19 @@ def balanced_networks(formula, depth, q, widths, starts, seed):
 printed = Claim(
     "map.balanced-rate",
     source="A eq. 21",
-    says="With layers that are d-th roots of the map value, the map follows one equation with a power of the map value.",
+    says=(
+        "With layers that are d-th roots of the map value, the map follows one equation with a power of the map value."
+    ),
     formula=map_dynamics.balanced,
     given=(*GIVEN, BALANCED),
     conditions=(NONNEGATIVE,),
     uses=("map.balanced-rate-signed",),
-    near_misses={name: (lambda change=change: {**map_dynamics.balanced(), **change()}) for name, change in _WRONG.items()},
+    near_misses={
+        name: (lambda change=change: {**map_dynamics.balanced(), **change()}) for name, change in _WRONG.items()
+    },
     remark=(
-        "Balance fixes the sizes of the layers, not their signs. The printed root, and the power of the map value, need a "
+        "Balance fixes the sizes of the layers, not their signs. The printed root, and the power of the map "
+        "value, need a "
         "map that is not negative; otherwise its absolute value belongs under the power."
     ),
 )
@@ -289,7 +300,9 @@ def _profile(depth: int, q: float) -> tuple[np.ndarray, np.ndarray]:
     last = {0.0: 5.0, 0.5: 6.5, 0.75: 8.5, 1.0: 14.0, 1.5: 60.0}[round(p, 2)]
     times = np.linspace(0, last, 26)
     rule = order_rule(q, depth ** -(1 - 1 / q))
-    return times, array(setting.frame.modes(flow(setting.net, setting.problem, rule, times, tolerance=1e-8).nets())).prod(1)
+    return times, array(
+        setting.frame.modes(flow(setting.net, setting.problem, rule, times, tolerance=1e-8).nets())
+    ).prod(1)
 
 
 @signed.figure
@@ -309,8 +322,10 @@ def learning_curves(formula):
             series.append(Series("network" if k == 0 else "", times, dots[:, k], "simulation"))
         panels.append(Panel(title, r"time $\tilde\eta t$", r"map value $\sigma$", tuple(series)))
     return Figure(
-        "Learning curves of three modes of one network, at five stiffnesses: natural gradient, square root at depth 2 and 4, "
-        "gradient descent at depth 2 and 4. Lines: the balanced equation. The stiffer the map, the further apart the modes.",
+        "Learning curves of three modes of one network, at five stiffnesses: natural gradient, square root at "
+        "depth 2 and 4, "
+        "gradient descent at depth 2 and 4. Lines: the balanced equation. The stiffer the map, the further apart "
+        "the modes.",
         tuple(panels),
     )
 
@@ -332,136 +347,8 @@ def loss_profiles(formula):
         )
         panels.append(Panel(title, r"time $\tilde\eta t$", "loss", series))
     return Figure(
-        "Loss of the same networks. Gradient descent learns in stages, one mode after the other; the natural gradient has "
+        "Loss of the same networks. Gradient descent learns in stages, one mode after the other; the natural "
+        "gradient has "
         "none, and the square root almost none.",
         tuple(panels),
     )
-
-
-ranges = Claim(
-    "map.stiffness-range",
-    source="A figure 2",
-    says="The square root keeps the stiffness of the map below 1; gradient descent starts there and tends to 2 with depth.",
-    formula=map_dynamics.stiffness_ranges,
-    given=(*GIVEN, BALANCED),
-    uses=("map.balanced-rate-signed",),
-    near_misses={
-        "square root up to 2": lambda: {
-            **map_dynamics.stiffness_ranges(),
-            "square root": (1 - 1 / DEPTH, Rational(1, 2), Integer(2)),
-        },
-        "gradient as the square root": lambda: {
-            **map_dynamics.stiffness_ranges(),
-            "gradient": (1 - 1 / DEPTH, Rational(1, 2), Integer(1)),
-        },
-    },
-    falsifiers={
-        "depth counted from 0": lambda: {
-            **map_dynamics.stiffness_ranges(),
-            "square root": (1 - 1 / (DEPTH + 1), Rational(1, 2), Integer(1)),
-        }
-    },
-    remark=(
-        "Each row: the stiffness, its value at depth 2 and its limit, which no depth reaches. The best case of gradient "
-        "descent, one hidden layer, is worse than the worst case of the square root."
-    ),
-)
-
-
-@ranges.proof(generic_in="depth")
-def limits_of_the_stiffness(formula):
-    """Values at depth 2, limits, and growth from layer to layer."""
-    return map_dynamics.are_stiffness_ranges(formula)
-
-
-SIZES = (0.02, 0.05, 0.2, 0.6)
-
-
-@lru_cache(maxsize=128)
-def _pull(depth: int, q: float) -> tuple[np.ndarray, float]:
-    """Velocity of the map over its gap for balanced networks of four sizes, and its largest relative rounding."""
-    settings = [balanced_start(depth, (2,) * (depth + 1), 0, starts=(s, s)) for s in SIZES]
-    speeds = np.array([measured(one, q)[0] for one in settings])
-    noise = max(map_rounding(one, q).total / abs(v) for one, v in zip(settings, speeds, strict=True))
-    return speeds / (1.0 - np.array(SIZES)), float(noise)
-
-
-@ranges.check(grid(depth=[2, 3, 5, 8], rule=list(map_dynamics.ORDERS)))
-def exponent_of_the_rate(formula, depth, rule):
-    """Log-log slope of the rate per gap over the map value, for full balanced networks of four sizes."""
-    if rule not in map_dynamics.ORDERS:
-        raise ValueError(f"rule: {rule} given, allowed: {', '.join(map_dynamics.ORDERS)}")
-    pull, noise = _pull(depth, float(map_dynamics.ORDERS[rule]))
-    wanted = float(evaluate(formula[rule][0], {DEPTH: depth}))
-    bias = 2 * noise / np.log(SIZES[-1] / SIZES[0])
-    return slope(SIZES, pull, predicted=wanted, systematic=bias).on(balanced_start(depth, (2,) * (depth + 1), 0))
-
-
-quadrature = Claim(
-    "map.one-quadrature",
-    source="A eq. 20",
-    says="All squared layers of a mode grow by one common amount, so that one integral solves every depth, order and start.",
-    formula=map_dynamics.growth_of_square,
-    lhs=r"\dot u,\; \sigma_i^2 = \sigma_i(0)^2 + u",
-    given=GIVEN,
-    uses=("modes.fractional-rate",),
-    near_misses={
-        "exponent 1/q": lambda: -2 * ETA * SIGMA_DELTA * SIGMA * NORM_J ** (-1 / Q),
-        "no factor 2": lambda: -ETA * SIGMA_DELTA * SIGMA * NORM_J ** (-2 / Q),
-    },
-    falsifiers={"coupling for the map value": lambda: -2 * ETA * SIGMA_DELTA * NORM_J ** (1 - 2 / Q)},
-    remark=(
-        "Balanced or not, the map has one degree of freedom, u, and time is an integral over it. What is rare is not a "
-        "solution but an elementary one."
-    ),
-)
-
-
-@quadrature.proof(generic_in="depth, order q, widths")
-def same_growth_of_all_layers(formula):
-    """A layer times its coupling is the map value, the same for all layers."""
-    return map_dynamics.is_growth_of_square(formula)
-
-
-@quadrature.check(
-    grid(depth=[1, 2, 3, 5], q=[1, 1.5, 2, inf], widths=["widening", "waist"], start=["random"], seed=[0])
-    + grid(depth=[3], q=[1.5], widths=["narrowing", "wide"], start=["zero factor", "equal modes"], seed=[0])
-)
-def growth_of_every_layer(formula, depth, q, widths, start, seed):
-    """Twice mode value times mode velocity of every layer of a full network."""
-    setting = started(depth, widths, start, seed)
-    sigma, values = setting.modes(), mode_values(setting)
-    predicted = evaluate(formula, {**values, SIGMA: np.broadcast_to(sigma.prod(0), sigma.shape), Q: q, ETA: RATE})
-    bound = Bound((("rounding", 2 * float(np.abs(sigma).max()) * velocity_rounding(setting, -1 / q).total),))
-    return agree(2 * sigma * mode_velocity(setting, Fractional(q, RATE)), predicted, bound=bound, scale=1.0).on(setting)
-
-
-TIMES = (0.0, 0.4, 1.0)
-
-
-@lru_cache(maxsize=32)
-def _squares_grown(setting: Setting, rule: Rule) -> tuple[np.ndarray, float]:
-    """Growth u (T, r) of the squared first layer along the flow of a rule, and its error."""
-    path = flow(setting.net, setting.problem, rule, TIMES)
-    first = array(setting.frame.modes(path.nets()))[:, 0]
-    return first**2 - first[0] ** 2, 2 * float(np.abs(first).max()) * max(setting.net.widths) * path.error
-
-
-@quadrature.check(grid(depth=[2, 4], q=[1, 2, inf], widths=["wide"], seed=[0]))
-def time_from_the_integral(formula, depth, q, widths, seed):
-    """The time of the flow of a full unbalanced network, recovered as the integral of du over the growth of u."""
-    shape = 0.5 + 0.35 * np.cos(np.arange(2 * depth)).reshape(depth, 2)
-    setting = aligned(depth, widths, seed, modes=tuple(map(tuple, shape.tolist())), goals=(1.5, 2.0))
-    rule = order_rule(q, RATE)
-    u, error = _squares_grown(setting, rule)
-    nodes, weights = np.polynomial.legendre.leggauss(90)
-    points = u[1:, :, None] * (nodes + 1) / 2
-    layers = np.sqrt(shape[:, None, :, None] ** 2 + points)
-    value = layers.prod(0)
-    norm = np.sqrt((value**2 / layers**2).sum(0))
-    goals = np.array([1.5, 2.0])[:, None]
-    growth = evaluate(formula, {SIGMA: value, SIGMA_DELTA: value - goals, NORM_J: norm, Q: q, ETA: RATE})
-    found = (weights / growth).sum(-1) * u[1:] / 2
-    slowest = float(np.abs(growth).min())
-    budget = Bound((("error of u over its growth", error / slowest),)) + rounding(1.0, 90)
-    return agree(found, np.broadcast_to(np.array(TIMES)[1:, None], found.shape), bound=budget).on(setting)

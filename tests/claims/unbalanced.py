@@ -47,7 +47,9 @@ NETS = grid(widths=["widening", "waist"], exchanged=[False, True])
 gradient = Claim(
     "closed-form.unbalanced-gradient",
     source="A after eq. 20",
-    says="Under gradient descent the map of two unbalanced layers is elementary: a logistic curve in the right variable.",
+    says=(
+        "Under gradient descent the map of two unbalanced layers is elementary: a logistic curve in the right variable."
+    ),
     formula=unbalanced.gradient,
     given=GIVEN,
     uses=("map.rate", "modes.hyperbola"),
@@ -65,7 +67,8 @@ gradient = Claim(
     },
     falsifiers={"share linear in the map": lambda: {**unbalanced.gradient(), "share": SIGMA / IMBALANCE}},
     remark=(
-        "Imbalance makes learning faster: the rate at the goal is $`\\eta\\sqrt{c^2 + 4\\sigma^{*2}}`$, and at zero it is $`\\eta|c|`$ "
+        "Imbalance makes learning faster: the rate at the goal is $`\\eta\\sqrt{c^2 + 4\\sigma^{*2}}`$, and at "
+        "zero it is $`\\eta|c|`$ "
         "and not zero. The saddle that slows balanced layers is not there."
     ),
 )
@@ -105,7 +108,10 @@ natural = Claim(
     given=GIVEN,
     uses=("map.rate", "modes.hyperbola"),
     near_misses={
-        "layers exchanged": lambda: {**unbalanced.natural(), "first layer squared": (unbalanced.squared_norm() - IMBALANCE) / 2},
+        "layers exchanged": lambda: {
+            **unbalanced.natural(),
+            "first layer squared": (unbalanced.squared_norm() - IMBALANCE) / 2,
+        },
         "balanced layer": lambda: {**unbalanced.natural(), "first layer squared": SIGMA},
     },
     falsifiers={
@@ -152,7 +158,9 @@ def _elementary_part() -> object:
 root = Claim(
     "closed-form.unbalanced-sqrt",
     source="A after eq. 20",
-    says="Under the square root rule time is an elliptic integral of the norm of the couplings of two unbalanced layers.",
+    says=(
+        "Under the square root rule time is an elliptic integral of the norm of the couplings of two unbalanced layers."
+    ),
     formula=unbalanced.square_root,
     lhs=r"\eta t + \mathrm{const}",
     given=GIVEN,
@@ -163,7 +171,8 @@ root = Claim(
     },
     falsifiers={"modulus 1/4": lambda: unbalanced.square_root().subs(Rational(1, 2), Rational(1, 4))},
     remark=(
-        "Here V is the norm of the couplings, with $`V^4 = c^2 + 4\\sigma^2`$, and R its square at the goal. The elliptic functions "
+        "Here V is the norm of the couplings, with $`V^4 = c^2 + 4\\sigma^2`$, and R its square at the goal. The "
+        "elliptic functions "
         "of modulus one half are those of the lemniscate."
     ),
     mutate=True,
@@ -235,7 +244,8 @@ printed = Claim(
     falsifiers={"without the natural gradient": lambda: FiniteSet(0, Rational(1, 2))},
     mutate=False,
     remark=(
-        "Two layers have closed forms at three orders. For three and more unbalanced layers under the square root rule none is "
+        "Two layers have closed forms at three orders. For three and more unbalanced layers under the square root "
+        "rule none is "
         "known; every case is one quadrature."
     ),
 )
@@ -260,5 +270,3 @@ def solutions_reproduce_networks(formula, order):
     found: Evidence = checks[order]()
     listed = [bool(formula.contains(order))]
     return equal(listed, [found.outcome is Outcome.SUPPORTS]).on(two_layers("widening", False))
-
-
