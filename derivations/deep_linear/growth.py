@@ -247,12 +247,17 @@ def separation() -> Expr:
     return RATIO ** stiffness()
 
 
+@cache
+def _faster_share() -> Decision:
+    """The rate of the share x at the goal rho s is rho^p times that at the goal s, at every x."""
+    share = balanced_rate().subs({SIGMA: X * SIGMA_STAR}) / SIGMA_STAR
+    return equal(share.subs(SIGMA_STAR, RATIO * GOAL), RATIO**P * share.subs(SIGMA_STAR, GOAL))
+
+
 def is_separation(formula: Expr) -> Decision:
     """Whether both modes obey one equation in their shares, with the formula as the unit of the weak one's time."""
     share = balanced_rate().subs({SIGMA: X * SIGMA_STAR}) / SIGMA_STAR
-    rates = [share.subs(SIGMA_STAR, goal) for goal in (GOAL, RATIO * GOAL)]
-    p = (rates[1] / rates[0]).subs(P, stiffness())
-    return equal(formula, p).explain(
+    return all_of(_faster_share(), equal(formula, RATIO ** stiffness())).explain(
         step("The learned share x of a mode grows by", share),
         step("so that of a goal larger by the factor rho grows faster, at every share, by", RATIO**P),
         step("With the stiffness written out this is", separation()),

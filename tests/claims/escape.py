@@ -28,7 +28,7 @@ Widths = str | tuple[int, ...]
 
 
 @lru_cache(maxsize=256)
-def half_time(setting: Setting, q: float, mode: int = 0, tolerance: float = 1e-12) -> tuple[float, Bound]:
+def half_time(setting: Setting, q: float, mode: int = 0, tolerance: float = 1e-10) -> tuple[float, Bound]:
     """The time at which a mode of the map is halfway to its goal, by Newton steps along the flow, and its budget.
 
     The flow of a mode is autonomous: an error of the map value at any time is a shift in time by its quotient with
@@ -148,10 +148,10 @@ def finite_part(formula):
 
 
 ESCAPES = (
-    grid(depth=[2], q=[2], widths=["wide"], start=[1e-5, 1e-8], goal=[1.9])
+    grid(depth=[2], q=[2], widths=["wide"], start=[1e-8], goal=[1.9])
     + grid(depth=[3], q=[inf], widths=["waist"], start=[1e-9], goal=[1.3])
     + grid(depth=[4], q=[inf], widths=["square"], start=[1e-6], goal=[1.0])
-    + grid(depth=[3], q=[1], widths=[(2, 2, 3, 2)], start=[1e-4], goal=[2.0])
+    + grid(depth=[2], q=[1], widths=[(2, 3, 2)], start=[1e-5], goal=[2.0])
 )
 
 
