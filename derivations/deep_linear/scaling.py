@@ -81,13 +81,9 @@ def kernel_is_homogeneous() -> Decision:
 def follows_from_homogeneity(formula: Pair) -> Decision:
     r"""Whether shares follow from \dot w = -eta J^T K^{-1/q} delta with K grown by alpha^{2(d-1)}."""
     grown = SCALE ** (2 * (DEPTH - 1)) * KAPPA
-    fast = squared_speed().subs(KAPPA, grown)
-    falls = ETA * DELTA_K * (grown * grown ** (-1 / Q)) * DELTA_K
-    return all_of(
-        kernel_is_homogeneous(),
-        same_powers(formula["squared speed"], fast),
-        same_powers(formula["descent of the loss"], falls),
-    ).explain(
+    fast, falls = squared_speed().subs(KAPPA, grown), ETA * DELTA_K**2 * (grown * grown ** (-1 / Q))
+    laws = zip(formula.values(), (fast, falls), strict=True)
+    return all_of(kernel_is_homogeneous(), *(same_powers(part, law) for part, law in laws)).explain(
         step("The squared speed of one eigenvector's part is", fast),
         step("and the loss falls by displacement times velocity of the map:", falls),
     )
@@ -234,23 +230,28 @@ def shift_signs() -> Pair:
     return {"squared speed": (1 - 2 / Q) * 2 / Q, "descent of the loss": (1 - 1 / Q) / Q}
 
 
-def are_shift_signs(formula: Pair) -> Decision:
-    """Whether r (1 - r) is the formula, the curvature of 1 + r (kappa - 1) - kappa^r, which touches 0 at kappa = 1."""
+@lru_cache(maxsize=1)
+def _tangent() -> tuple[Decision, tuple[Expr, ...]]:
+    """1 + r (kappa - 1) - kappa^r touches 0 at 1 with curvature r (1 - r) kappa^{r-2}; r (1 - r) at both powers."""
     r = Symbol("r", real=True)
     gap = 1 + r * (KAPPA - 1) - KAPPA**r
-    curvature = r * (1 - r)
-    shares = power_law()
-    powers = [(share.diff(KAPPA) * KAPPA / share) for share in shares.values()]
-    return all_of(
+    powers = [(share.diff(KAPPA) * KAPPA / share).simplify() for share in power_law().values()]
+    touches = all_of(
         equal(gap.subs(KAPPA, 1), S.Zero),
         equal(gap.diff(KAPPA).subs(KAPPA, 1), S.Zero),
-        equal(gap.diff(KAPPA, 2) * KAPPA ** (2 - r), curvature),
-        *(equal(formula[name], curvature.subs(r, p)) for name, p in zip(shares, powers, strict=True)),
+        equal(gap.diff(KAPPA, 2) * KAPPA ** (2 - r), r * (1 - r)),
     ).explain(
         step("The mean of the tangent at the mean is 1, so what counts is its distance from the power:", gap),
-        step("It touches zero, and its second derivative has everywhere the sign of", curvature),
-        step("At the powers of the two laws:", tuple(formula.values())),
+        step("It touches zero, and its second derivative has everywhere the sign of", r * (1 - r)),
     )
+    return touches, tuple(power * (1 - power) for power in powers)
+
+
+def are_shift_signs(formula: Pair) -> Decision:
+    """Whether r (1 - r) is the formula, the curvature of the distance between a power and its tangent at the mean."""
+    touches, found = _tangent()
+    parts = [equal(part, one) for part, one in zip(formula.values(), found, strict=True)]
+    return all_of(touches, *parts).explain(step("At the powers of the two laws:", tuple(formula.values())))
 
 
 def block_power_law() -> Pair:
