@@ -33,7 +33,7 @@ def pair_product() -> Expression:
     r"""P_rl = k_r k_l^T - K_r^T K_l, the balance of the velocities of two stages.
 
     >>> str(pair_product())
-    'v_r*v_l.T + (-1)*v_next_r.T*v_next_l'
+    '(-1)*v_next_r.T*v_next_l + v_r*v_l.T'
     """
     return V_R * V_L.T - V_NEXT_R.T * V_NEXT_L
 

@@ -65,6 +65,7 @@ def same_powers(left: Expr, right: Expr) -> Decision:
     return equal(*logarithms)
 
 
+@lru_cache(maxsize=1)
 def kernel_is_homogeneous() -> Decision:
     r"""A_i A_i^T Delta B_i^T B_i gains alpha^{2(d-1)} in every layer: A_i holds d - i layers, B_i the i - 1 others."""
     above, below = SCALE ** (DEPTH - LAYER_INDEX), SCALE ** (LAYER_INDEX - 1)

@@ -16,7 +16,7 @@ from derivations.decide import Decision, all_of, equal, step
 from derivations.deep_linear.modes import kernel_acts_on_modes
 from derivations.deep_linear.natural_gradient import DELTA, DELTA_DOT, SIGMA_X, UPDATE, A, B
 from derivations.notation import ETA, J_I, K_SIZE, L_SIZE, N_0, N_D, NORM_J, SIGMA_DELTA, SIGMA_I, SIGMA_LAMBDA, N, Q
-from derivations.words import LayerSum, Letter
+from derivations.words import Expression, LayerSum, Letter
 
 A_K = Letter("A_k", N_D, K_SIZE)
 B_K = Letter("B_k", L_SIZE, N_0)
@@ -38,7 +38,9 @@ def is_multiplier_force(formula: LayerSum) -> Decision:
     coupling = words.trace(MU_K.T * (A_K.T * (DELTA_DOT + ETA * DELTA) * SIGMA_X * B_K.T))
     moved = words.differential(coupling, {DELTA_DOT: A * UPDATE * B})
     force, length = words.gradient(moved, UPDATE), words.gradient(words.trace(UPDATE * UPDATE.T) / 2, UPDATE)
-    return all_of(words.vanishes(force - formula.summand), words.vanishes(length - UPDATE)).explain(
+    summand = formula.summand
+    assert isinstance(summand, Expression)
+    return all_of(words.vanishes(force - summand), words.vanishes(length - UPDATE)).explain(
         step("The multiplier of layer k meets the constraint of that layer:", coupling),
         step("Layer i moves the map, and with it this term, with the slope", force),
         step("At a stationary point the slopes of all constraints balance that of the length:", length),

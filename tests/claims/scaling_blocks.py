@@ -199,8 +199,8 @@ universal = Claim(
     falsifiers={"half the descent": lambda: {**_shares(), "descent of the loss": ETA * DELTA_K**2 / 2}},
     remark=(
         "At the square root $`\\lVert\\dot w\\rVert = \\eta\\sqrt{2L}`$, under the natural gradient "
-        "$`\\dot L = -2\\eta L`$, for every model whose outputs are free to move independently. These two laws are exact because of the isometry of the "
-        "Jacobian's polar factor, not because some weights are balanced."
+        "$`\\dot L = -2\\eta L`$, for every model whose outputs are free to move independently. These two laws are "
+        "exact because of the isometry of the Jacobian's polar factor, not because some weights are balanced."
     ),
 )
 
