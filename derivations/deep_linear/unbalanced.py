@@ -194,16 +194,22 @@ def solved_orders() -> FiniteSet:
     return FiniteSet(0, Rational(1, 2), 1)
 
 
+@cache
+def _solutions() -> Mapping[Rational, Decision]:
+    """What was decided about the closed form at each inverse order."""
+    return {
+        Integer(0): solves_gradient(gradient()),
+        Rational(1, 2): solves_square_root(square_root()),
+        Integer(1): solves_natural(natural()),
+    }
+
+
 def admits_solved(formula: FiniteSet) -> Decision:
     """Whether a set of values of 1/q contains every order whose closed form is proved here; an omission is a witness.
 
     That a set contains more than these is left undecided: no order is proved to have no closed form.
     """
-    solutions = {
-        Integer(0): solves_gradient(gradient()),
-        Rational(1, 2): solves_square_root(square_root()),
-        Integer(1): solves_natural(natural()),
-    }
+    solutions = _solutions()
     for order, found in solutions.items():
         if found.proved and order not in formula:
             witness = {"1/q": str(order), "d": "2", "solution": "proved by substitution"}

@@ -301,7 +301,7 @@ def _profile(depth: int, q: float) -> tuple[np.ndarray, np.ndarray]:
     times = np.linspace(0, last, 26)
     rule = order_rule(q, depth ** -(1 - 1 / q))
     return times, array(
-        setting.frame.modes(flow(setting.net, setting.problem, rule, times, tolerance=1e-8).nets())
+        setting.frame.modes(flow(setting.net, setting.problem, rule, times, tolerance=1e-6).nets())
     ).prod(1)
 
 
