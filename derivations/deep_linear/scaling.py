@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from sympy import Abs, Expr, Integer, MatrixSymbol, S, Symbol, expand_log, limit, log, sqrt, sympify
+from sympy import Abs, Expr, Integer, MatrixSymbol, S, Symbol, expand, expand_log, limit, log, sqrt, sympify
 
 from derivations import words
-from derivations.decide import Decision, all_of, equal, nonnegative, step
+from derivations.decide import Decision, all_of, equal, nonnegative, step, zero
 from derivations.deep_linear.fractional_powers import DELTA_K, KAPPA, squared_speed
 from derivations.deep_linear.modes import fractional_velocity, speed
 from derivations.deep_linear.natural_gradient import DELTA, A, B
@@ -61,8 +61,8 @@ def power_law(q: Expr | int = Q) -> Pair:
 
 def same_powers(left: Expr, right: Expr) -> Decision:
     r"""Whether two products of powers agree: their logarithms do, linear in those of the bases, which are positive."""
-    logarithms = [expand_log(log(one / DELTA_K**2 if one.has(DELTA_K) else one)) for one in (left, right)]
-    return equal(*logarithms)
+    first, second = (expand_log(log(one / DELTA_K**2 if one.has(DELTA_K) else one)) for one in (left, right))
+    return zero(expand(first - second))
 
 
 @lru_cache(maxsize=1)
