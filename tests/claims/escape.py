@@ -150,7 +150,6 @@ def finite_part(formula):
 ESCAPES = (
     grid(depth=[2], q=[2], widths=["wide"], start=[1e-8], goal=[1.9])
     + grid(depth=[3], q=[inf], widths=["waist"], start=[1e-9], goal=[1.3])
-    + grid(depth=[4], q=[inf], widths=["square"], start=[1e-6], goal=[1.0])
     + grid(depth=[2], q=[1], widths=[(2, 3, 2)], start=[1e-5], goal=[2.0])
 )
 
@@ -172,7 +171,7 @@ def half_times_from_small_starts(formula, depth, q, widths, start, goal):
 @power.figure
 def escape_over_start(formula):
     """Half-maximum times over the start, for the square root and gradient descent at two depths."""
-    starts, fine, panels = np.geomspace(1e-5, 1e-2, 4), np.geomspace(1e-6, 2e-2, 60), []
+    starts, fine, panels = np.geomspace(1e-5, 1e-2, 3), np.geomspace(1e-6, 2e-2, 60), []
     for title, q in (("square root", 2.0), ("gradient descent", inf)):
         series = []
         for depth in (2, 3):
@@ -313,18 +312,18 @@ GOALS = (1.0, 0.2)
 
 
 @separated.check(
-    grid(depth=[4], q=[1, 2, inf], widths=[(2, 2, 3, 2, 2)], goals=[GOALS], start=[0.05])
-    + grid(depth=[2], q=[1.5], widths=["wide"], goals=[(2.1, 0.7)], start=[0.1])
+    grid(depth=[4], q=[1, 2, inf], widths=[(2, 2, 3, 2, 2)], goal=[1.0], weaker=[0.2], start=[0.2])
+    + grid(depth=[2], q=[1.5], widths=["wide"], goal=[2.1], weaker=[0.7], start=[0.1])
 )
-def two_modes_of_one_network(formula, depth, q, widths, goals, start):
+def two_modes_of_one_network(formula, depth, q, widths, goal, weaker, start):
     """Half-maximum times of a strong and a weak mode of one full network."""
-    if len(goals) != 2 or not 0 < goals[1] <= goals[0]:
-        raise ValueError(f"goals: {goals} given, allowed: a larger and a smaller positive goal")
-    setting = halfway(depth, q, widths, start, tuple(map(float, goals)))
+    if not 0 < weaker <= goal:
+        raise ValueError(f"weaker: {weaker} given, allowed: 0 < weaker <= goal = {goal}")
+    setting = halfway(depth, q, widths, start, (float(goal), float(weaker)))
     (strong, first), (weak, second) = (half_time(setting, q, mode) for mode in (0, 1))
     observed = weak / strong
     bound = Bound((("integration and rounding", observed * (first.total / strong + second.total / weak)),))
-    predicted = evaluate(formula, {RATIO: goals[0] / goals[1], DEPTH: depth, Q: q})
+    predicted = evaluate(formula, {RATIO: goal / weaker, DEPTH: depth, Q: q})
     return agree(observed, predicted, bound=bound).on(setting)
 
 
@@ -334,7 +333,7 @@ def stages(formula):
     panels = []
     for title, q in (("natural gradient", 1.0), ("square root", 2.0), ("gradient descent", inf)):
         setting = halfway(4, q, (2, 2, 3, 2, 2), 0.05, GOALS)
-        strong = half_time(setting, q)[0]
+        strong = half_time(setting, q, tolerance=1e-6)[0]
         later = float(evaluate(formula, {RATIO: GOALS[0] / GOALS[1], DEPTH: 4, Q: q}))
         times = np.linspace(0, 1.8 * later, 40)
         run = flow(setting.net, setting.problem, rule_of(q), times * strong, tolerance=1e-6)
