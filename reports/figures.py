@@ -43,7 +43,7 @@ def compose(figure: Mapping[str, Any]) -> Figure:
     """The drawing of a figure of the ledger: panels side by side, three in a row."""
     panels = figure["panels"]
     columns, rows = min(len(panels), ROW), -(-len(panels) // ROW)
-    crowded = any(len(panel["series"]) > 4 for panel in panels)
+    crowded = any(len(panel["series"]) > 4 or panel["arrows"] for panel in panels)
     wide = {1: 5.4, 2: 4.3, 3: 3.5}[columns] + (0.9 if crowded else 0)
     tall = 3.9 if any(panel["residual"] or panel["equal_axes"] for panel in panels) else 3.2
     wide = min(wide, tall) if all(panel["equal_axes"] for panel in panels) else wide
@@ -53,6 +53,10 @@ def compose(figure: Mapping[str, Any]) -> Figure:
     for part, panel in zip(parts, panels, strict=False):
         part.patch.set_alpha(0)
         drawing.draw(part, panel)
+    if len(parts) > len(panels) and panels[-1]["arrows"]:
+        drawing.draw_key(parts[len(panels)], panels[-1])
+    for part in parts:
+        part.patch.set_alpha(0)
         for axes in part.axes:
             axes.patch.set_alpha(0)
     return whole

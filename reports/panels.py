@@ -12,12 +12,27 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import SubFigure
 from matplotlib.mathtext import MathTextParser
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 PALETTE = ("#2f8fd6", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0783c", "#8c6bd1")
 INK = "#7d8590"
+DARK = "#59636e"
+
+_PALE: dict[str, Any] = {"color": "#a8d4f2", "pivot": "mid", "zorder": 2, "lw": 0}
+_LOOKS: dict[str, dict[str, Any]] = {
+    "theory": {"lw": 1.8, "zorder": 4},
+    "simulation": {"ls": "", "marker": "o", "ms": 4, "mew": 0.6, "mec": "#30363d", "zorder": 5},
+    "bound": {"lw": 1.1, "ls": (0, (5, 3)), "zorder": 1},
+    "reference": {"lw": 1.1, "ls": (0, (1, 2)), "zorder": 1},
+    "marker": {"ls": "", "marker": "D", "ms": 6, "mew": 0.6, "mec": "#30363d", "zorder": 6},
+}
+
+
+_NAMES = {"theory": "theory", "simulation": "network"}
+_MARKS = {"theory": "path, theory", "simulation": "network at equal times", "reference": "optimum"}
 
 
 @cache
@@ -27,7 +42,7 @@ def _parser() -> Any:
 
 def _label(text: str) -> str:
     """A label that can be drawn: TeX that the drawing library cannot read is shown as it was written."""
-    text = text.replace("$`", "$").replace("`$", "$")
+    text = text.replace("$`", "$").replace("`$", "$").replace(r"$\sqrt{}$", "√")
     try:
         _parser().parse(text)
     except ValueError:
@@ -57,23 +72,17 @@ def _colours(series: list[Mapping[str, Any]]) -> list[str]:
 
 
 def _draw_series(axes: Axes, series: list[Mapping[str, Any]]) -> None:
-    looks: dict[str, dict[str, Any]] = {
-        "theory": {"lw": 1.8, "zorder": 2},
-        "simulation": {"ls": "", "marker": "o", "ms": 4, "mew": 0.6, "mec": "#30363d", "zorder": 3},
-        "bound": {"lw": 1.1, "ls": (0, (5, 3)), "zorder": 1},
-        "reference": {"lw": 1.1, "ls": (0, (1, 2)), "zorder": 1},
-        "marker": {"ls": "", "marker": "D", "ms": 6, "mew": 0.6, "mec": "#30363d", "zorder": 4},
-    }
     named: set[str] = set()
     for one, colour in zip(series, _colours(series), strict=True):
         label = "_" if one["label"] in named or not one["label"] else _label(one["label"])
         named.add(one["label"])
-        axes.plot(_values(one["x"]), _values(one["y"]), color=colour, label=label, **looks[one["style"]])
+        axes.plot(_values(one["x"]), _values(one["y"]), color=colour, label=label, **_LOOKS[one["style"]])
 
 
 def _draw_arrows(axes: Axes, fields: list[Mapping[str, Any]]) -> None:
     """Vector fields on one linear scale: nine arrows in ten are shorter than the distance between neighbours."""
     speeds = [np.hypot(_values(field["u"]), _values(field["v"])) for field in fields]
+    axes.margins(0.08)
     usual = max((float(np.nanquantile(speed, 0.9)) for speed in speeds if speed.size), default=0.0)
     if not usual > 0:
         return
@@ -81,17 +90,20 @@ def _draw_arrows(axes: Axes, fields: list[Mapping[str, Any]]) -> None:
     area = max(np.ptp(x), 1e-300) * max(np.ptp(y), 1e-300)
     spacing = np.sqrt(area) / max(np.sqrt(len(x)) - 1, 1)
     for field in fields:
-        theory = field["style"] == "theory"
         axes.quiver(
             *(_values(field[name]) for name in ("x", "y", "u", "v")),
             angles="xy",
             scale_units="xy",
-            scale=usual / spacing,
-            width=0.009 if theory else 0.003,
-            headwidth=3 if theory else 5,
-            color=PALETTE[0] if theory else PALETTE[1],
-            zorder=2 if theory else 3,
+            scale=usual / (0.85 * spacing),
+            **_arrow(field["style"]),
         )
+
+
+def _arrow(style: str) -> dict[str, Any]:
+    """Theory as broad pale arrows, the simulation as thin dark ones on top of them, both centred at their points."""
+    if style == "theory":
+        return {"width": 0.016, "headwidth": 2.6, "headlength": 2.6, "headaxislength": 2.6, **_PALE}
+    return {"width": 0.0035, "headwidth": 4, "headlength": 5, "color": DARK, "pivot": "mid", "zorder": 3}
 
 
 def _scale(axes: Axes, panel: Mapping[str, Any]) -> None:
@@ -107,6 +119,41 @@ def _scale(axes: Axes, panel: Mapping[str, Any]) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
     elif panel["log_y"]:
         axes.set_yscale("log")
+    for axis, logarithmic in ((axes.xaxis, panel["log_x"]), (axes.yaxis, panel["log_y"] is True)):
+        if logarithmic:
+            _thin_ticks(axis)
+
+
+def _thin_ticks(axis: Axis) -> None:
+    """Label decades alone, or 1, 2 and 5 where an axis spans little more than one."""
+    low, high = axis.get_view_interval()
+    if high > 30 * low:
+        axis.set_minor_formatter(NullFormatter())
+        return
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def draw_key(part: SubFigure, panel: Mapping[str, Any]) -> None:
+    """What the marks of a vector field stand for, in place of a panel."""
+    axes = part.subplots()
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    shown = {field["style"] for field in panel["arrows"]}
+    rows = [(f"update, {name}", f"arrow {style}") for style, name in _NAMES.items() if style in shown]
+    shown = {one["style"] for one in panel["series"]}
+    rows += [(words, style) for style, words in _MARKS.items() if style in shown]
+    for k, (words, style) in enumerate(rows):
+        height = 0.9 - 0.11 * k
+        if style.startswith("arrow "):
+            look = {**_arrow(style.removeprefix("arrow ")), "pivot": "tail", "scale": 1, "scale_units": "xy"}
+            axes.quiver([0.0], [height], [0.16], [0.0], angles="xy", **look)
+        else:
+            colour = INK if style == "reference" else PALETTE[0]
+            axes.plot([0.0, 0.08, 0.16], [height] * 3, color=colour, **_LOOKS[style])
+        axes.text(0.22, height, words, va="center", fontsize=9)
 
 
 def _draw_panel(axes: Axes, panel: Mapping[str, Any]) -> None:
@@ -121,8 +168,10 @@ def _draw_panel(axes: Axes, panel: Mapping[str, Any]) -> None:
         axes.set_aspect("equal", adjustable="box")
     named = axes.get_legend_handles_labels()[1]
     if named:
-        many = len(named) > 4
-        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "best"}
+        many = len(panel["series"]) > 4 or panel["arrows"]
+        place: dict[str, Any] = (
+            {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "best"}
+        )
         axes.legend(**place)
 
 

@@ -84,10 +84,10 @@ def _contour(level: float) -> Series:
 def five_fields(formula: tuple[Expr, Expr]) -> Figure:
     """The five fields: broad arrows and lines from the formulas, thin arrows and dots from networks."""
     return Figure(
-        "Update per unit of gap over the plane of the two layer values of one mode. Grey lines are contours of "
-        "constant error, the dotted one is the optimum. Broad arrows are the fields of the theory, thin ones the "
-        "modes of one network of 81 modes at the same points. Coloured lines are the paths that the conserved "
-        "quantities give from three starts, dots are flows of the weight matrices at equal times. A, B and C share "
+        "Update per unit of gap over the plane of the two layer values of one mode. Broad pale arrows are the fields "
+        "of the theory, thin dark ones the modes of a network that has a mode at each of the 81 points. Coloured lines "
+        "are the paths that the conserved quantities give from three starts, dots the flows of the weight matrices "
+        "at equal times. Grey lines are contours of constant error, the dotted one is the optimum. A, B and C share "
         "their paths and differ in their clocks; B and D share the clock and differ in their paths; E runs along "
         "diagonals at one speed.",
         tuple(_panel(formula, name) for name in FIELDS),
