@@ -138,7 +138,7 @@ def full_networks(formula, depth, widths, seed):
 
 @decay.without(LARGEST_PRODUCTS, grid(depth=[2, 3], widths=["square", "wide"], seed=[0]))
 def lacking_ranks(formula, depth, widths, seed):
-    """Layers with one singular value set to zero."""
+    """Layers with their two smallest singular values set to zero."""
     setting = near_solution(depth, widths, seed)
     layers = []
     for w in setting.net.weights:
@@ -151,7 +151,7 @@ def lacking_ranks(formula, depth, widths, seed):
 def _decays(formula: Expression, setting: Setting) -> Evidence:
     observed, bound = natural_change(setting)
     predicted = value(formula, {DELTA: array(setting.problem.error(setting.net)), ETA: RATE})
-    return agree(observed, predicted, bound=bound, scale=bound.total * 1e6).on(setting)
+    return agree(observed, predicted, bound=bound).on(setting)
 
 
 def _one_waist(setting: Setting) -> bool:

@@ -85,7 +85,7 @@ def _implicit_steps(
 
 def _kept(formula, run: Run, nets: tuple[DeepLinear, DeepLinear], bound: Bound, travels: float):
     before, after = (stacked([value(formula, one) for one in layer_pairs(net.weights)]) for net in nets)
-    return vanishes(after - before, bound=bound, scale=max(travels, 10 * bound.total)).on(run)
+    return vanishes(after - before, bound=bound, scale=travels).on(run)
 
 
 decay = Claim(

@@ -128,7 +128,7 @@ def _rate(formula, subject: Subject, condition: float):
     largest = float(ahead.flat().abs().max())
     scale = max(largest, 1.0) * float(subject.velocity.abs().max())
     bound = rounding(scale + largest**2, SAMPLES * subject.velocity.numel(), condition)
-    return vanishes(np.concatenate(rates), bound=bound, scale=max(scale, 10 * bound.total)).on(subject)
+    return vanishes(np.concatenate(rates), bound=bound, scale=scale).on(subject)
 
 
 KEEPING = ["gradient", "natural", "fractional", "damped", "empirical-natural"]

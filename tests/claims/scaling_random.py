@@ -79,8 +79,7 @@ def sample_means(formula, depth, widths, scale, seed):
     deviation = float(entries.std(0).max())
     bound = sampling(deviation, SAMPLES, FALSE_ALARM, entries.shape[1])
     predicted = (share * np.eye(n[0] * n[-1])).ravel()
-    # a single layer has no random kernel: what is left is rounding
-    return agree(entries.mean(0), predicted, bound=bound, scale=10 * max(bound.total, share)).on(setting)
+    return agree(entries.mean(0), predicted, bound=bound).on(setting)
 
 
 GIVEN_SHAPES = grid(depth=[2], q=[1, 1.5, 2, 4, inf], widths=[(2, 3, 2)], seed=[0]) + grid(
