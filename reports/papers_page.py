@@ -47,13 +47,43 @@ def _section(section: str) -> str:
 
 def _statement(ledger: Ledger, label: str) -> str:
     said: Mapping[str, Any] = ledger["statements"][label]
-    words = text(said["says"])
-    return page(f"### {label}", f"*{text(said['where'])}.* {words[:1].upper()}{words[1:]}", _verdicts(ledger, said))
+    words, note = text(said["says"]), text(said.get("note", ""))
+    return page(
+        f"### {label}",
+        f"*{text(said['where'])}.* {words[:1].upper()}{words[1:]}",
+        f"**{_answer(ledger, said)}.** {note[:1].upper()}{note[1:]}".rstrip(),
+        _verdicts(ledger, said),
+    )
+
+
+def _answer(ledger: Ledger, said: Mapping[str, Any]) -> str:
+    """What the verdicts on its claims say about a statement, the worst first."""
+    words = {ledger["claims"][one]["verdict"] for one in said["claims"] if one in ledger["claims"]}
+    answers = {
+        "defective": "Evidence flawed",
+        "undecided": "Open",
+        "refuted": "Not as printed",
+        "conditional": "Only under conditions",
+        "confirmed": "Holds in simulations",
+        "proved-for-instances": "Holds, proved for instances",
+        "proved": "Holds",
+    }
+    return next((answer for word, answer in answers.items() if word in words), "Not checked")
 
 
 def _verdicts(ledger: Ledger, said: Mapping[str, Any]) -> str:
-    claims = ledger["claims"]
-    badges = [f"**{verdict(claims[one])}**: {claim_link(one, '../claims/')}" for one in said["claims"] if one in claims]
-    if badges:
-        return " · ".join(badges)
+    claims = [one for one in said["claims"] if one in ledger["claims"]]
+    if claims:
+        return "\n".join(_line(ledger, one) for one in claims)
     return f"**Not checked**: {text(said['reason'])}" if said["reason"] else "**Gap**: no claim, and no reason given."
+
+
+def _line(ledger: Ledger, one: str) -> str:
+    """A claim with its verdict, its sentence, and the conditions or the correction that belong to it."""
+    claim = ledger["claims"][one]
+    texts = claim["condition_texts"]
+    conditions = [
+        f"*{text(name)}* ({text(texts[name])})" if name in texts else text(name) for name in claim["conditions"]
+    ]
+    more = f" Needs {' and '.join(conditions)}." if conditions else ""
+    return f"- **{verdict(claim)}**: {text(claim['says'])}{more} {claim_link(one, '../claims/')}"
