@@ -18,7 +18,8 @@ from tests.checker.bounds import integration
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree
 from tests.checker.figure import Figure, Panel, Series
-from tests.claims.assumptions import ALIGNED, COMMUTING
+from tests.claims.assumptions import ALIGNED
+from tests.claims.covariance import SHARED
 from tests.claims.settings import Setting, aligned, array, sizes
 
 RULES: dict[str, Rule] = {
@@ -102,7 +103,7 @@ decoupling = Claim(
     says="In an aligned network the singular vectors stay for ever, and every mode evolves as a network of its own.",
     formula=alignment.aligned_layer,
     lhs="w_i(t)",
-    given=(ALIGNED, COMMUTING),
+    given=(ALIGNED, SHARED),
     near_misses={
         "input basis not transposed": lambda: alignment.Q_I * alignment.D_I * alignment.Q_H,
         "output basis transposed": lambda: alignment.Q_I.T * alignment.D_I * alignment.Q_H.T,
@@ -148,11 +149,11 @@ def narrow_networks(formula, depth, widths, rule, seed, inputs):
 
 
 @decoupling.without(
-    COMMUTING,
+    SHARED,
     grid(depth=[2], widths=["square"], rule=["gradient", "square-root"], seed=[0], inputs=["correlated"]),
 )
 def correlated_inputs(formula, depth, widths, rule, seed, inputs):
-    """Inputs whose covariance does not commute with that of the teacher mix the modes."""
+    """Inputs whose covariance has directions of its own mix the modes."""
     return _against_chains(formula, depth, widths, rule, seed, inputs)
 
 

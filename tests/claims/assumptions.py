@@ -47,14 +47,6 @@ def _full_row_rank(setting: Setting) -> bool:
     return bool((values[..., 0] > _TINY * values[..., -1]).all())
 
 
-def _commuting(setting: Setting) -> bool:
-    if setting.problem.covariance is None:
-        return True
-    inputs, teacher = setting.problem.covariance, setting.problem.teacher
-    gram = teacher.mT @ teacher
-    return bool((inputs @ gram - gram @ inputs).abs().max() < _TINY)
-
-
 def _definite(setting: Setting) -> bool:
     inputs = setting.problem.covariance
     return inputs is None or bool(torch.linalg.eigvalsh(inputs)[0] > _TINY)
@@ -83,9 +75,6 @@ COUPLED = Assumption(
 )
 WHITENED = Assumption("whitened inputs", "the input covariance is the identity", _identity_covariance)
 DEFINITE = Assumption("definite covariance", "the input covariance is positive definite", _definite)
-COMMUTING = Assumption(
-    "commuting covariance", "the input covariance commutes with the Gram matrix of the teacher map", _commuting
-)
 BALANCED = Assumption("balanced", "all balance matrices vanish", lambda s: bool((s.net.imbalance() < _TINY).all()))
 FULL_ROW_RANK = Assumption("full row rank", "the Jacobian of the map has full row rank", _full_row_rank)
 FULL_RANK = Assumption("full-rank layers", "every layer has full rank", _full_rank)

@@ -21,6 +21,7 @@ from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.alignment import RULES, course, task
 from tests.claims.assumptions import ALIGNED, COUPLED, WHITENED
+from tests.claims.covariance import SHARED
 from tests.claims.mode_updates import NETS, RATE, started
 from tests.claims.modes import mode_values, mode_velocity
 from tests.claims.settings import SHAPES, Setting, aligned, array
@@ -143,7 +144,7 @@ hyperbola = Claim(
     says="Any two layers of an aligned mode move on one hyperbola under every spectral rule, damped ones included.",
     formula=couplings.hyperbola,
     lhs=r"\mathrm{constant}",
-    given=(ALIGNED,),
+    given=(ALIGNED, SHARED),
     uses=("alignment.decoupling",),
     near_misses={
         "without squares": lambda: SIGMA_I - SIGMA_K,
