@@ -12,20 +12,26 @@ from sympy import Ge, Min
 from derivations.compiled import evaluate
 from derivations.deep_linear import couplings
 from derivations.deep_linear.couplings import NARROWEST, ZEROS
-from derivations.notation import DEPTH, N_0, N_D
+from derivations.notation import DEPTH, N_0, N_D, SIGMA_DELTA
 from numerics.curvature import kernel
 from numerics.flows import Trajectory, flow
 from tests.checker.bounds import integration, rounding
-from tests.checker.claim import Claim, grid
+from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import differs, equal, vanishes
 from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.aligned_kernel import crowded
 from tests.claims.alignment import RULES
 from tests.claims.assumptions import ALIGNED, WHITENED
-from tests.claims.modes import mode_velocity
+from tests.claims.modes import mode_values, mode_velocity
 from tests.claims.modes_sgd import product_rounding
 from tests.claims.settings import SHAPES, Setting, aligned, array, sizes
+
+UNLEARNED = Assumption(
+    "unlearned modes",
+    "the map value of every mode differs from its goal",
+    lambda setting: bool((np.abs(mode_values(setting)[SIGMA_DELTA]) > 1e-10).all()),
+)
 
 
 @lru_cache(maxsize=64)
@@ -68,7 +74,7 @@ frozen = Claim(
     formula=couplings.frozen_condition,
     lhs=r"\dot\sigma_i = 0 \text{ in every layer}",
     relation=r"\iff",
-    given=(ALIGNED, WHITENED),
+    given=(ALIGNED, WHITENED, UNLEARNED),
     uses=("alignment.decoupling",),
     near_misses={
         "one zero layer is enough": lambda: Ge(ZEROS, 1),
@@ -91,7 +97,7 @@ frozen_as_printed = Claim(
     corrected_by=("modes.zero-factor-frozen",),
     lhs=r"\dot\sigma_i = 0 \text{ in every layer}",
     relation=r"\iff",
-    given=(ALIGNED, WHITENED),
+    given=(ALIGNED, WHITENED, UNLEARNED),
     near_misses={
         "three zero layers are needed": lambda: Ge(ZEROS, 3),
         "all layers must be zero": lambda: Ge(ZEROS, DEPTH),
