@@ -68,7 +68,7 @@ def both_squares_change_alike(formula):
 def _conserved(formula, run: Run, trajectory: Trajectory):
     bound, travels = _drift_budget(trajectory)
     drift = _drift(formula, trajectory)
-    return vanishes(drift, bound=bound, scale=max(travels, 10 * bound.total)).on(run)
+    return vanishes(drift, bound=bound, scale=travels).on(run)
 
 
 @law.check(
