@@ -39,11 +39,12 @@ def balanced_near_teacher(depth: int, widths: str | tuple[int, ...], seed: int) 
 rotated = Claim(
     "path.rotated-endpoints",
     source="A section 3.1",
-    says="From a balanced start all rules end with the same outer Gram matrices, but with rotated hidden layers.",
+    says="From a balanced start all rules of the whole curvature that learn the map end with the same outer Gram "
+    "matrices, but with rotated hidden layers.",
     formula=path.equal_grams,
     lhs=r"\tilde{w}_1^{\mathsf{T}} \tilde{w}_1,\; \tilde{w}_d \tilde{w}_d^{\mathsf{T}}",
     given=(WHITENED, BALANCED),
-    uses=("damping.conserves-balance",),
+    uses=("conservation.weight-balance", "alignment.balanced-root"),
     near_misses={
         "twice the first": lambda: {**path.equal_grams(), "first layer": 2 * path.equal_grams()["first layer"]},
         "Gram matrix of the first layer's other side": lambda: {"first layer": path.FIRST * path.FIRST.T},
@@ -118,7 +119,8 @@ FREE = Assumption(
 free = Claim(
     "path.freedom-left",
     source="A section 2",
-    says="The map and all conserved balances leave open as many directions per hidden layer as it has rotations.",
+    says="Of the symmetry directions, which all keep the map, as many per hidden layer keep all balances as it has "
+    "rotations.",
     formula=path.free_directions,
     lhs=r"\dim",
     given=(FREE,),
@@ -130,7 +132,8 @@ free = Claim(
     },
     remark=(
         "A mode by itself has $`n = 1`$ and nothing is left open: the conserved quantities are its path. From $`n "
-        "= 2`$ on they are not, and every rule may choose its own."
+        "= 2`$ on they are not, and every rule may choose its own. Null directions that no symmetry reaches, where "
+        "there are any, come on top."
     ),
 )
 
