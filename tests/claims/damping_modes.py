@@ -19,7 +19,7 @@ from tests.checker.bounds import rounding
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree
 from tests.checker.evidence import Bound
-from tests.claims.assumptions import ALIGNED, FULL_ROW_RANK, WHITENED
+from tests.claims.assumptions import ACTIVE, ALIGNED, FULL_ROW_RANK, WHITENED
 from tests.claims.damping import operations, spectrum
 from tests.claims.modes import mode_values, mode_velocity, velocity_rounding
 from tests.claims.settings import Setting, aligned, array, near_solution
@@ -45,7 +45,7 @@ rate = Claim(
     says="Damping drives an aligned mode by a factor that depends on the ratio of the damping and the mode's coupling.",
     formula=damping.mode_velocity,
     lhs=SIGMA_I_DOT,
-    given=(ALIGNED, WHITENED),
+    given=(ALIGNED, ACTIVE, WHITENED),
     uses=("damping.inverse",),
     near_misses={
         "ratio taken to the squared coupling": lambda: damping.mode_velocity().subs(A_RATIO, A_RATIO * NORM_J),

@@ -22,6 +22,7 @@ from tests.checker.bounds import integration, remainder, rounding
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree
 from tests.checker.figure import Figure, Panel, Series
+from tests.claims.assumptions import ALIGNED, BALANCED, WHITENED
 from tests.claims.loss import Widths
 from tests.claims.settings import Setting, aligned, array, near_solution
 
@@ -107,6 +108,7 @@ trap = Claim(
     says="Gradient descent takes a balanced two-layer mode of the wrong sign to the saddle at zero, logistically.",
     formula=critical_points.trapped_mode,
     lhs=r"\sigma(t)",
+    given=(ALIGNED, BALANCED, WHITENED),
     near_misses={
         "half the rate": lambda: critical_points.trapped_mode().subs(TIME, TIME / 2),
         "logistic curve to the goal": lambda: GOAL / (1 - (1 - GOAL / START) * exponential(-2 * ETA * GOAL * TIME)),

@@ -115,7 +115,8 @@ def random_networks(formula, depth, widths, scale, seed):
 emerges = Claim(
     "alignment.emerges-in-training",
     source="A section 3.1",
-    says="Training aligns small random weights with the teacher, up to an angle of the order of their squared scale.",
+    says="Training that conserves the balance and reaches the teacher map aligns small random weights with it, up to "
+    "an angle of the order of their squared scale.",
     formula=lambda: Integer(2),
     lhs=r"\text{exponent of } \alpha \text{ in the final misalignment}",
     uses=("alignment.defect-recursion", "alignment.balanced-root", "conservation.weight-balance"),

@@ -50,7 +50,8 @@ def newton_flow(widths: Widths, scale: float, seed: int, time: float) -> tuple[S
 newton = Claim(
     "hessian.newton-any-extremum",
     source="A section 2",
-    says="With the true Hessian the gradient decays exponentially, so critical points of every kind attract.",
+    says="Wherever the true Hessian can be inverted, its flow makes the gradient decay exponentially: critical points "
+    "of every kind attract.",
     formula=critical_points.newton_gradient,
     lhs="g(t)",
     uses=("hessian.saddle",),

@@ -50,6 +50,7 @@ decay = Claim(
     says="In a network without hidden layers every eigenvector of the input covariance has one exponential rate.",
     formula=loss.shallow_gap,
     lhs=r"\Delta\, r_k",
+    given=(DEFINITE,),
     near_misses={
         "rate $`\\lambda_x^{1/q}`$": lambda: loss.GAP_0 * exp(-ETA * LAMBDA_X ** (1 / Q) * TIME),
         "equal rates without whitening": lambda: loss.GAP_0 * exp(-ETA * TIME),
