@@ -64,7 +64,7 @@ spectrum = Claim(
         "only the layers above": lambda: ABOVE**2,
     },
     falsifiers={
-        "equal directions only, as for a mode": lambda: (ABOVE * BELOW) ** 4,
+        "fourth powers": lambda: (ABOVE * BELOW) ** 4,
         "sum for product": lambda: ABOVE**2 + BELOW**2,
     },
     remark=(

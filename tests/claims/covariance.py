@@ -104,7 +104,8 @@ modes = Claim(
     },
     remark=(
         "That the covariance commutes with $`{W^*}^T W^*`$ is not enough when singular values coincide: the directions "
-        "of the modes themselves must be eigenvectors. Only natural gradient descent, $`q = 1`$, needs no condition."
+        "of the modes themselves must be eigenvectors. Natural gradient descent, $`q = 1`$, needs no condition as long "
+        "as no bottleneck keeps the Jacobian from full row rank."
     ),
 )
 

@@ -59,7 +59,7 @@ symmetry = Claim(
     falsifiers={"only one layer changed": lambda: {"w_i": null_space.CHANGE * W_I, "w_{i+1}": 1 * W_NEXT}},
     remark=(
         "The change may be any invertible matrix, not only a rotation: this large symmetry is special to linear "
-        "networks. A network with rectified units keeps its positive diagonal part alone."
+        "networks. A network with rectified units keeps only permutations and positive diagonal matrices of it."
     ),
 )
 

@@ -121,7 +121,7 @@ def strong_modes_of_a_network(formula, depth, q, widths, weakest, strongest, see
 half = Claim(
     "path.half-time-ratio",
     source="A abstract",
-    says="On strong teachers natural gradient descent reaches half of the goal later than gradient descent.",
+    says="In two balanced layers natural gradient descent reaches half of a strong goal later than gradient descent.",
     formula=path.half_time_ratio,
     lhs=r"t_{1/2}^{\mathrm{SGD}} / t_{1/2}^{\mathrm{NGD}}",
     given=(ALIGNED, BALANCED, WHITENED),

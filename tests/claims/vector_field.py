@@ -140,8 +140,8 @@ signed = Claim(
     },
     falsifiers={"the full rule": lambda: modes.fractional_velocity(Integer(2))},
     remark=(
-        "The sign is that of the product of all other layers. Leave it out and the rule is wrong for every mode with a "
-        "negative layer."
+        "The sign is that of the product of all other layers. Leave it out and the rule is wrong wherever a coupling "
+        "is negative."
     ),
 )
 
