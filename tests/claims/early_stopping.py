@@ -139,7 +139,7 @@ damping = Claim(
     "generalisation.no-damping-needed",
     source="A section 4",
     says="From small weights the square-root rules learn in discrete steps without damping or clipping, while "
-    "the first step of the natural gradients throws the weights far away.",
+    "steps of the natural gradients raise the loss a thousandfold.",
     formula=_stability,
     uses=("natural-gradient.sqrt-speed",),
     near_misses={"layer by layer the natural gradient is stable": lambda: _stability(tuple(UNDAMPED)[1:])},

@@ -105,7 +105,7 @@ small = Claim(
         "With the full curvature the imbalance of the start, of order $`\\alpha^2`$, is conserved. With one "
         "curvature a layer it grows with the weights: the natural gradient ($`q = 1`$) keeps every ratio of "
         "layers, its square root ($`q = 2`$) keeps their difference. Random unaligned networks follow the same "
-        "powers, although no invariant is known there."
+        "powers; there, with three and more layers and one curvature a layer, no invariant is known to explain it."
     ),
 )
 
@@ -202,6 +202,7 @@ trap = Claim(
     formula=implicit_bias.resting_value,
     lhs=r"\lim_{t \to \infty} \sigma(t)",
     given=(ALIGNED, BALANCED),
+    uses=("map.balanced-rate-signed",),
     near_misses={"distance to the teacher halved": lambda: SIGMA_STAR / 2},
     falsifiers={
         "the teacher's value always": lambda: 1 * SIGMA_STAR,

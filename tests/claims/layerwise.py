@@ -173,11 +173,15 @@ def projections_are_identities(formula):
 def _constraint(formula, depth, widths, start, shares, seed):
     setting = network(depth, widths, start, seed)
     change = map_change(setting, block_velocity(setting, 1, shares))
-    found = [np.ravel(value(formula, one)) for one in layers(setting, rates_of(depth, shares), dDelta=change)]
+    letters = layers(setting, rates_of(depth, shares), dDelta=change)
+    found = [np.ravel(value(formula, one)) for one in letters]
     norms = [float(torch.linalg.matrix_norm(m, 2)) for m in (*setting.net.lefts(), *setting.net.rights())]
     scale = RATE * float(torch.linalg.matrix_norm(setting.problem.error(setting.net)))
     bound = _map_rounding(setting)
-    carried = Bound(tuple((name, part * max(norms) ** 2 * 6) for name, part in bound.parts))
+    # an error of the map's velocity, entry by entry, reaches the residual through A_i^T, the covariance and B_i^T
+    inputs = max(1.0, float(np.linalg.norm(letters[0]["Sigma_x"], 2)))
+    reach = max(norms) ** 2 * max(setting.net.widths) * inputs
+    carried = Bound(tuple((name, part * reach) for name, part in bound.parts))
     return vanishes(np.concatenate(found), bound=carried, scale=scale).on(setting)
 
 

@@ -10,7 +10,7 @@ from sympy import Abs, Rational, Symbol, sqrt
 
 from derivations import words
 from derivations.compiled import evaluate
-from derivations.decide import all_of, equal, step
+from derivations.decide import all_of, equal, nonnegative, step
 from derivations.deep_linear import layerwise
 from derivations.deep_linear import natural_gradient as natural
 from derivations.deep_linear import operator_inequalities as means
@@ -122,7 +122,7 @@ def equal_components(formula):
     one = layerwise.fractional_velocity(2)
     half = Rational(-1, 2)
     lemma = layerwise.follows_from_block(one, half, DEPTH**half)
-    return all_of(lemma, equal(formula**2, COUPLINGS * one**2)).explain(
+    return all_of(lemma, equal(formula**2, COUPLINGS * one**2), nonnegative(formula)).explain(
         step("As many equal squares as there are non-zero couplings:", COUPLINGS * one**2)
     )
 
@@ -170,6 +170,7 @@ def isometries(formula):
     return all_of(
         words.vanishes(length - share, (*layerwise.singular_rules(), *whole)),
         equal(formula**2, DEPTH * ETA**2 / DEPTH * 2 * LOSS),
+        nonnegative(formula),
     ).explain(
         step("At the square root a layer moves by", move),
         step("If it sees all outputs and inputs, the squared length of that is", share),

@@ -7,12 +7,12 @@ from math import inf
 
 import numpy as np
 import torch
-from sympy import S, sqrt
+from sympy import S, sqrt, symbols
 from torch import Tensor
 from torch.func import jacrev
 
 from derivations.compiled import evaluate
-from derivations.decide import all_of, equal, step
+from derivations.decide import all_of, equal, nonnegative, step
 from derivations.deep_linear import fractional_powers as fractional
 from derivations.deep_linear import scaling
 from derivations.deep_linear.fractional_powers import DELTA_K, KAPPA
@@ -102,8 +102,8 @@ COUPLINGS = grid(first=[0.5, -0.4, 1.0], second=[1.2, -1.0], widths=["square", "
 ratio = Claim(
     "scaling.block-sqrt-descent",
     source="A figure S1 (corrected)",
-    says="The block-diagonal square root lowers a mode's loss no faster than the full one, and as fast only where "
-    "couplings have equal sizes.",
+    says="In two layers the block-diagonal square root lowers a mode's loss no faster than the full one, and as fast "
+    "only where both couplings have equal sizes.",
     formula=scaling.sqrt_descent_ratio,
     lhs=r"\dot L_{\mathrm{block}} / \dot L",
     given=(ALIGNED, COUPLED, WHITENED),
@@ -136,8 +136,13 @@ printed = Claim(
 
 @ratio.proof(instances="d = 2, all couplings")
 def two_layers(formula):
-    """Insert the velocities of both rules into the descent of the loss."""
-    return scaling.is_sqrt_descent_ratio(formula)
+    """Insert the velocities of both rules into the descent of the loss; what the ratio lacks to one is a square."""
+    first, second = symbols("a b", positive=True)
+    found = formula.subs({J_I: first, J_K: second}, simultaneous=True)
+    missing = (first - second) ** 2 / (2 * (first**2 + second**2))
+    return all_of(scaling.is_sqrt_descent_ratio(formula), equal(1 - found**2, missing), nonnegative(found)).explain(
+        step("For sizes a, b of the couplings the squared ratio lacks to one", missing)
+    )
 
 
 @printed.proof(instances="d = 2, all couplings")

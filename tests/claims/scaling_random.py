@@ -21,7 +21,7 @@ from numerics.device import generator
 from numerics.networks import inner, norm, vec
 from numerics.problems import Problem
 from numerics.rules import Fractional
-from tests.checker.bounds import sampling
+from tests.checker.bounds import rounding, sampling
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree
 from tests.checker.compare import equal as same
@@ -160,9 +160,9 @@ def gaps(widths: tuple[int, ...], q: float, seed: int) -> tuple[Setting, tuple[i
     signs = []
     for power in (1 - 2 / q, 1 - 1 / q):
         ratio = (weight * (values / typical) ** power).sum(-1)
-        noise = sampling(float(ratio.std()), SAMPLES, FALSE_ALARM, 32).total + 1e-12
+        noise = sampling(float(ratio.std()), SAMPLES, FALSE_ALARM, 32) + rounding(1.0, found.shape[-1] ** 3)
         gap = 1 - float(ratio.mean())
-        signs.append(0 if abs(gap) <= noise else int(np.sign(gap)))
+        signs.append(0 if abs(gap) <= noise.total else int(np.sign(gap)))
     return setting, (signs[0], signs[1])
 
 

@@ -21,7 +21,7 @@ from tests.checker.bounds import integration, remainder
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import agree, equal, vanishes
 from tests.claims.assumptions import DEFINITE, WIDE_AS_MAX
-from tests.claims.settings import Setting, array, near_solution
+from tests.claims.settings import Setting, array, near_solution, sizes
 
 RULES: dict[str, Rule] = {
     "gradient": GradientDescent(),
@@ -99,15 +99,18 @@ def gradient_vanishes_only_there(formula):
     return generalisation.is_solution(formula)
 
 
+def _map_error(end: Trajectory) -> float:
+    """The error of the weights at the end, carried to the map by what surrounds every layer."""
+    net = end.net(1)
+    pairs = zip(net.lefts(), net.rights(), strict=True)
+    size = max(float(torch.linalg.matrix_norm(a, 2) * torch.linalg.matrix_norm(b, 2)) for a, b in pairs)
+    return net.depth * size * end.error
+
+
 def _against(formula, case: tuple):
     setting, end, left, _ = rest(*case)
     values = {TEACHER: array(setting.problem.teacher), SIGMA_X: array(setting.problem.covariance)}
-    size = max(
-        float(torch.linalg.matrix_norm(a, 2) * torch.linalg.matrix_norm(b, 2))
-        for net in [end.net(1)]
-        for a, b in zip(net.lefts(), net.rights(), strict=True)
-    )
-    bound = integration(case[0] * size * end.error) + remainder(left)
+    bound = integration(_map_error(end)) + remainder(left)
     return agree(array(end.net(1).product()), words.evaluate(formula, values), bound=bound).on(setting)
 
 
@@ -157,13 +160,14 @@ def gap_meets_the_covariance(formula):
 
 @seen_part.check(grid(depth=[2], widths=["square"], samples=[2], rule=["gradient", "natural", "square-root"], seed=[0]))
 def gap_on_the_span(formula, depth, widths, samples, rule, seed):
-    """The gap of full networks after a long time, from two noisy samples of four inputs."""
-    if not 1 <= samples < 4:
-        raise ValueError(f"samples: {samples} given, allowed: from 1 to 3, fewer than the inputs")
+    """The gap of full networks after a long time, from fewer noisy samples than inputs."""
+    inputs = sizes(depth, widths)[0]
+    if not 1 <= samples < inputs:
+        raise ValueError(f"samples: {samples} given, allowed: from 1 to {inputs - 1}, fewer than the inputs")
     setting, end, left, span = rest(depth, widths, samples, rule, seed)
     gap = array(setting.problem.error(end.net(1)))
     found = words.evaluate(formula, {DELTA: gap, SPAN: span})
-    bound = integration(10 * depth * end.error) + remainder(left)
+    bound = integration(_map_error(end)) + remainder(left)
     return vanishes(found, bound=bound, scale=float(np.linalg.norm(array(setting.problem.error(setting.net))))).on(
         setting
     )
@@ -201,6 +205,10 @@ def maps_and_weights_at_rest(formula, depth, widths, seed):
         _, two, right, _ = rest(depth, widths, samples, other, seed)
         maps = float((one.net(1).product() - two.net(1).product()).abs().max())
         weights = max(float((a - b).abs().max()) for a, b in zip(one.net(1).weights, two.net(1).weights, strict=True))
-        found.append("the same map" if maps <= left + right + 10 * (one.error + two.error) else "another map")
+        if weights <= one.error + two.error:
+            found.append("the same weights")
+        else:
+            near = maps <= left + right + _map_error(one) + _map_error(two)
+            found.append("the same map" if near else "another map")
         told.append(f"{other}: weights differ by {weights:.2g}, maps by {maps:.1e}")
     return equal(found, list(formula.values())).noting("; ".join(told)).on(setting)
