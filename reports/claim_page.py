@@ -10,7 +10,7 @@ from reports.evidence_blocks import checks_block, dropped_block, falsifier_block
 from reports.graph import ancestry_graph, users
 from reports.markdown import emphasis, equation, fence, link, number, page, table, text
 from reports.verdict import Word
-from reports.words import PAPERS, Claim, Ledger, case, listing, plural, reasons, title, verdict
+from reports.words import PAPERS, Claim, Ledger, case, heading, listing, plural, reasons, verdict
 
 
 def claim_link(claim_id: str, folder: str = "") -> str:
@@ -24,7 +24,7 @@ def claim_page(ledger: Ledger, claim_id: str, places: Mapping[str, str]) -> str:
     family = claim["family"]
     trail = f"{link('All claims', '../index.md')} · family {link(family, f'../{places[family]}')} · `{claim_id}`"
     return page(
-        f"# {title(claim_id)}",
+        f"# {heading(claim_id)}",
         trail,
         _sentence(claim["says"]),
         fence(equation(claim["formula"], claim["lhs"], claim["relation"])),
@@ -86,9 +86,10 @@ def counterexample(claim: Claim) -> str:
         said = f"At {where}:" if where else "In one case:"
         said = text(said) + " " + _against(found)
     if found.get("witness"):
-        said += f" An exact point where the statement fails: {point(found['witness'])}."
+        said += f" An exact point where the statement fails: {point(found['witness'])}"
+        said += "" if said.endswith("```") else "."
     if found.get("detail") and not found.get("observed"):
-        said += f" {_sentence(found['detail'])}"
+        said += ("\n\n" if said.endswith("```") else " ") + _sentence(found["detail"])
     return said.strip()
 
 
@@ -96,8 +97,12 @@ def _against(found: Mapping[str, Any]) -> str:
     pairs = ""
     if found.get("observed"):
         pairs = f"found {_sample(found['observed'])} where the statement gives {_sample(found['predicted'])}; "
-    bound = f"an error bound of {number(found['bound'])}" if found.get("bound") else "no room for error"
-    return f"{pairs}the error {number(found['error'])} stands against {bound}."
+    if found["error"] in ("inf", "nan"):
+        return f"{pairs}not all numbers that were compared are finite."
+    bound = (
+        f"against an error bound of {number(found['bound'])}" if found.get("bound") else "where no error is possible"
+    )
+    return f"{pairs}the difference is {number(found['error'])} {bound}."
 
 
 def _sample(numbers: list[Any]) -> str:
@@ -137,11 +142,11 @@ def _truth(ledger: Ledger, claim: Claim) -> str:
 def _network(claim_id: str, claim: Claim) -> str:
     blocks = []
     for place, figure in enumerate(figures_of(claim), 1):
-        blocks.append(f"![{title(claim_id)}](../figures/{claim_id}-{place}.svg)")
+        blocks.append(f"![{heading(claim_id)}](../figures/{claim_id}-{place}.svg)")
         blocks.append(_sentence(figure["caption"]))
     blocks += checks_block(claim)
-    heading = "## In a network" if any(check["network"] for check in claim["checks"].values()) else "## In numbers"
-    return "\n\n".join([heading, *blocks]) if blocks else ""
+    name = "## In a network" if any(check["network"] for check in claim["checks"].values()) else "## In numbers"
+    return "\n\n".join([name, *blocks]) if blocks else ""
 
 
 def _completeness(claim: Claim) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.claim_page import claim_link, counterexample, truth
 from reports.markdown import equation, fence, page, paginate, text
 from reports.verdict import Word
-from reports.words import AMISS, Ledger, in_paper_order, plural, title, verdict
+from reports.words import AMISS, Ledger, in_paper_order, place, plural, verdict
 
 
 def errata_pages(ledger: Ledger) -> dict[str, str]:
@@ -25,11 +25,10 @@ def _entry(ledger: Ledger, claim_id: str) -> str:
     claim = ledger["claims"][claim_id]
     shown = counterexample(claim)
     instead = truth(ledger, claim)
-    said = text(claim["says"])
+    said = text(claim["says"]).removeprefix("As printed, ").removesuffix(".")
     return page(
-        f"## {title(claim_id)}",
-        f"{text(claim['source'])} · **{verdict(claim)}** · {claim_link(claim_id, 'claims/')}",
-        f"*Stated*: {said}{'' if said.endswith('.') else '.'}",
+        f"## {text(place(claim))}: {said[:1].upper()}{said[1:]}",
+        f"**{verdict(claim)}** · {claim_link(claim_id, 'claims/')}",
         fence(equation(claim["formula"], claim["lhs"], claim["relation"])),
         f"*Counterexample*: {shown}" if shown else "",
         f"*What is true*:\n\n{instead}" if instead else "",

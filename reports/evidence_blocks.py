@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,10 +25,13 @@ def proofs_block(claim: Claim) -> str:
     blocks = ["## Why"] if claim["proofs"] else []
     for name, proof in claim["proofs"].items():
         blocks += [f"### {_capital(spoken(name))}", _grade(proof)]
+        goes_on = False
         for step in proof["steps"]:
             end = ":" if step["latex"] else "."
-            said = _capital(text(step["text"])).rstrip(".:")
-            blocks.append(said + end if said else "")
+            said = text(step["text"]).rstrip(".:")
+            said = said if goes_on else _capital(said)
+            goes_on = said.endswith(",")
+            blocks.append(said if goes_on or not said else said + end)
             blocks.append(fence(step["latex"]) if step["latex"] else "")
     return "\n\n".join(block for block in blocks if block)
 
@@ -39,15 +43,35 @@ def _grade(proof: Mapping[str, Any]) -> str:
         grade = f"generic in {proof['generic_in']}" if proof["generic_in"] else f"for {proof['instances']}"
         return f"{said}Proved, {text(grade)}{_decided(how)}."
     if proof["outcome"] == "refuted":
-        return f"{said}Refuted{_decided(how)}" + (f" at {point(proof['witness'])}." if proof["witness"] else ".")
+        return f"{said}Refuted{_decided(how)}" + (f" at {_stop(point(proof['witness']))}" if proof["witness"] else ".")
     return f"{said}Undecided{_decided(how)}: the proof does not close."
 
 
+LONG = 200
+
+
+def _stop(said: str) -> str:
+    return said if said.endswith("```") else said + "."
+
+
 def point(witness: Mapping[str, Any]) -> str:
-    """An exact point where a statement fails, with the difference of both sides there if it is known."""
-    where = ", ".join(f"`{name} = {value}`" for name, value in witness.items() if name != "value")
-    value = witness.get("value")
+    """An exact point where a statement fails, with the difference of both sides there if it is known.
+
+    Matrices and long lists stand in a block of their own, one quantity in a line.
+    """
+    entries = [f"{name} = {_exact(value)}" for name, value in witness.items() if name != "value"]
+    value = _exact(witness["value"]) if witness.get("value") is not None else None
+    if sum(map(len, entries)) > LONG or any("[[" in entry for entry in entries):
+        lead = f"the two sides differ by `{value}` at" if value is not None else "these values"
+        return "\n".join([lead + "\n", "```text", *entries, "```"])
+    where = ", ".join(f"`{entry}`" for entry in entries)
     return f"{where}, with a difference of `{value}`" if value is not None and where else where or f"`{value}`"
+
+
+def _exact(value: Any) -> str:
+    """A witness's value: fractions as quotients, decimals without zeros that say nothing."""
+    said = re.sub(r"Fraction\((-?\d+), (\d+)\)", r"\1/\2", str(value))
+    return re.sub(r"(\.\d*?)0+(?!\d)", lambda zeros: zeros[1].rstrip("."), said)
 
 
 def _decided(how: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from reports.claim_page import claim_link
 from reports.graph import family_graph
@@ -16,6 +16,7 @@ from reports.words import (
     Ledger,
     families,
     gaps,
+    heading,
     in_paper_order,
     plural,
     reasons,
@@ -38,7 +39,11 @@ def index_pages(ledger: Ledger, guides: Mapping[str, str]) -> dict[str, str]:
 
 def _summary(ledger: Ledger) -> str:
     claims = ledger["claims"]
-    return f"{len(claims)} {plural('claim', len(claims))}: {tally_line(claims.values())}."
+    lead = (
+        "Each claim is one statement as a formula, derived by computer algebra and compared with networks whose full "
+        "weight matrices are trained or moved by the rule in question."
+    )
+    return f"{lead} {len(claims)} {plural('claim', len(claims))}: {tally_line(claims.values())}."
 
 
 def _trail(guides: Mapping[str, str]) -> str:
@@ -57,8 +62,8 @@ def _rows(ledger: Ledger, words: Iterable[Word]) -> list[list[str]]:
     return rows
 
 
-def _title_link(claim_id: str) -> str:
-    return link(title(claim_id), f"claims/{claim_id}.md")
+def _title_link(claim_id: str, words: Callable[[str], str] = heading) -> str:
+    return link(words(claim_id), f"claims/{claim_id}.md")
 
 
 def _amiss(ledger: Ledger) -> str:
@@ -101,7 +106,9 @@ def _family(ledger: Ledger, family: str, ids: list[str]) -> str:
     rows = []
     for one in ids:
         claim = ledger["claims"][one]
-        rows.append([_title_link(one), text(claim["source"]), verdict(claim), text(strongest(claim)), sees(claim)])
+        rows.append(
+            [_title_link(one, title), text(claim["source"]), verdict(claim), text(strongest(claim)), sees(claim)]
+        )
     return page(f"## {family}", table(["claim", "where", "verdict", "strongest evidence", "sees"], rows))
 
 

@@ -14,6 +14,10 @@ _FORBIDDEN = re.compile(
     r"\\(operatorname|mbox|phantom|newcommand|renewcommand|def|label|require|href|unicode|class|style)\b"
 )
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_WORDS = re.compile(
+    r"(?P<kept>\\(?:text\w*|math\w+|begin|end|tag)\s*\{[^{}]*\}(?:\{[^{}]*\})?|\\[A-Za-z]+)"
+    r"|(?P<word>[A-Za-z]{3,}(?:[ -][A-Za-z]+)*)"
+)
 _RELATIONS = {"<=": r"\le", ">=": r"\ge", "==": "=", "!=": r"\ne", "~": r"\sim"}
 
 
@@ -39,7 +43,7 @@ def tex(latex: str) -> str:
     latex = latex.replace(r"\mbox{", r"\text{")
     latex = re.sub(r"\\left\s*\\?\|", lambda bar: r"\left\lVert " if "\\|" in bar[0] else r"\left\lvert ", latex)
     latex = re.sub(r"\\right\s*\\?\|", lambda bar: r"\right\rVert " if "\\|" in bar[0] else r"\right\rvert ", latex)
-    return latex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+    return upright(latex.replace(r"\|", r"\Vert ").replace("|", r"\vert "))
 
 
 def inline(latex: str) -> str:
@@ -75,6 +79,11 @@ def emphasis(prose: str) -> str:
 def plain(prose: str) -> str:
     """Prose without Markdown or maths delimiters, for graphs and image descriptions."""
     return re.sub(r'[`$\\{}"\[\]|<>]', "", prose)
+
+
+def upright(latex: str) -> str:
+    """Words in a formula that LaTeX would set as products of letters, as text."""
+    return _WORDS.sub(lambda found: found["kept"] or rf"\text{{{found['word']}}}", latex)
 
 
 def fence(latex: str) -> str:

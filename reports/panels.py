@@ -169,9 +169,7 @@ def _draw_panel(axes: Axes, panel: Mapping[str, Any]) -> None:
     named = axes.get_legend_handles_labels()[1]
     if named:
         many = len(panel["series"]) > 4 or panel["arrows"]
-        place: dict[str, Any] = (
-            {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "best"}
-        )
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "best"}
         axes.legend(**place)
 
 

@@ -29,6 +29,12 @@ PAPERS = {
 }
 
 
+_PROPER = re.compile(
+    r"\b(cauchy|euler|fisher|frobenius|gauss|gaussian|gram|hessian|jacobian|jensen|kronecker|lambert|lagrangian|moore"
+    r"|newton|penrose|schatten|schwarz|taylor|wishart)\b"
+)
+
+
 def verdict(claim: Claim) -> str:
     """The verdict in words, capitalised."""
     return VERDICTS[Word(claim["verdict"])][0]
@@ -40,9 +46,25 @@ def title(claim_id: str) -> str:
     return fact.replace("-", " ")[:1].upper() + fact.replace("-", " ")[1:]
 
 
+def heading(claim_id: str) -> str:
+    """A heading that stands alone: ``closed-form.zero-start-as-printed`` is ``Closed form: zero start, as printed``."""
+    family, _, fact = claim_id.rpartition(".")
+    family, fact = family.replace("-", " "), fact.replace("-", " ")
+    fact = re.sub(r" (?=as printed$)", ", ", fact)
+    if not family or family in fact:
+        return fact[:1].upper() + fact[1:]
+    return f"{family[:1].upper()}{family[1:]}: {fact}"
+
+
+def place(claim: Claim) -> str:
+    """Where a statement stands, as the beginning of a heading: ``Section 3.1``, ``Abstract``, ``Eq. 21``."""
+    where = re.sub(r"^[AB] | \(.*\)$", "", claim["source"])
+    return where[:1].upper() + where[1:]
+
+
 def spoken(name: str) -> str:
     """The name of a check or proof in words."""
-    return name.replace("_", " ")
+    return _PROPER.sub(lambda found: found[0].capitalize(), name.replace("_", " "))
 
 
 def natural(key: str) -> tuple[tuple[int, int, str], ...]:
@@ -147,12 +169,11 @@ def against_bound(ratio: float | str) -> str:
 
 def reasons(claim: Claim) -> list[str]:
     """The reasons of the verdict, with checks and proofs named in words."""
-    found = []
-    for reason in claim["reasons"]:
-        for name in (*claim["checks"], *claim["dropped"], *claim["proofs"]):
-            reason = re.sub(rf"\b{re.escape(name)}\b", spoken(name), reason)
-        found.append(reason)
-    return found
+    names = sorted({*claim["checks"], *claim["dropped"], *claim["proofs"]}, key=len, reverse=True)
+    if not names:
+        return list(claim["reasons"])
+    named = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+    return [named.sub(lambda found: f"“{spoken(found[0])}”", reason) for reason in claim["reasons"]]
 
 
 def plural(noun: str, count: int) -> str:
@@ -162,7 +183,7 @@ def plural(noun: str, count: int) -> str:
 
 def listing(items: Iterable[Any], limit: int = 8) -> str:
     """Values in a row, the middle left out when there are many."""
-    values = [item if isinstance(item, str) else number(item) for item in items]
+    values = [re.sub(r"\binf\b", "∞", item) if isinstance(item, str) else number(item) for item in items]
     if len(values) <= limit:
         return ", ".join(values)
     return f"{', '.join(values[: limit - 2])}, …, {values[-1]}"
@@ -175,8 +196,13 @@ def case(settings: Mapping[str, Any]) -> str:
 
 
 def budget(parts: Iterable[Any]) -> str:
-    """Where an error bound comes from: ``rounding 3e-15, integration 1e-12``."""
-    return ", ".join(f"{source} {number(value)}" for source, value in parts)
+    """Where an error bound comes from: ``3e-15 from rounding, 1e-12 from integration``."""
+    return ", ".join(f"{number(value)} from {_source(source)}" for source, value in parts)
+
+
+def _source(name: str) -> str:
+    kind, comma, detail = name.partition(", ")
+    return f"{kind} ({detail})" if comma else kind
 
 
 def tally(claims: Iterable[Claim]) -> dict[Word, int]:

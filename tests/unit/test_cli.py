@@ -57,7 +57,7 @@ def test_list_json_has_a_stable_shape(sample: str, capsys: pytest.CaptureFixture
 def test_show_gives_verdict_formula_and_evidence(sample: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "modes.faster", "--ledger", sample]) == 0
     out = capsys.readouterr().out
-    for expected in ("Refuted: half time: contradiction persists", "t_NGD ≤ t_SGD", "A section 5 (C1-44)",
+    for expected in ("Refuted: “half time”: contradiction persists", "t_NGD ≤ t_SGD", "A section 5 (C1-44)",
                      "0.2298", "0.6831", "fails at sigma = 1/2", "4.5e9 times its bound",
                      "corrected by: modes.faster-corrected"):  # fmt: skip
         assert expected in out

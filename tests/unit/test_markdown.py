@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reports.markdown import anchors, faults, number, paginate, table, tex, text
+from reports.markdown import anchors, faults, number, paginate, table, tex, text, upright
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,11 @@ def test_paginate_keeps_order_and_everything() -> None:
 
 def test_anchors_are_those_of_github() -> None:
     assert anchors({"a.md": "# x\n### igoi.abs-b\ntext\n"}, "###") == {"igoi.abs-b": "a.md#igoiabs-b"}
+
+
+def test_words_in_formulas_are_upright() -> None:
+    assert upright(r"idle^{2} + j_{max} \sigma") == r"\text{idle}^{2} + j_{\text{max}} \sigma"
+    assert upright(r"\text{one block} + \mathrm{tr}(ab)") == r"\text{one block} + \mathrm{tr}(ab)"
+    assert upright(r"\begin{aligned} x &= another map \end{aligned}") == (
+        r"\begin{aligned} x &= \text{another map} \end{aligned}"
+    )

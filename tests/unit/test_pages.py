@@ -11,10 +11,11 @@ import pytest
 
 from reports import ledger as store
 from reports.claim_page import figures_of
+from reports.evidence_blocks import point
 from reports.graph import NODES, ancestors, family_graph, tree
 from reports.markdown import faults, slug
 from reports.pages import END, START, build, pages, update_readme
-from reports.words import complete, in_paper_order, largest_ratio, section_key
+from reports.words import complete, heading, in_paper_order, largest_ratio, place, section_key
 from tests.unit.sample_ledger import LEDGERS, every_ledger, sample_ledger, undrawn_ledger
 
 
@@ -77,8 +78,8 @@ def test_index_puts_what_is_wrong_first() -> None:
 
 def test_errata_give_statement_counterexample_and_truth() -> None:
     errata = pages(sample_ledger())["errata.md"]
-    assert errata.index("## Orbit") < errata.index("## Faster"), "order of the paper"
-    entry = errata[errata.index("## Faster") :]
+    assert errata.index("## Section 2: The symm") < errata.index("## Section 5: Curv"), "order of the paper"
+    entry = errata[errata.index("## Section 5") :]
     assert r"t_{\mathrm{NGD}} \le t_{\mathrm{SGD}}" + "\n" in entry
     assert "found 0.6831 where the statement gives 0.2298" in entry
     assert r"\left\lvert j\right\rvert ^{2}" in entry
@@ -92,7 +93,7 @@ def test_claim_page_shows_the_evidence() -> None:
         "**Proved**: generic in d, q, widths",
         r"\dot\sigma_i = -\eta \left\lVert j\right\rVert ^{-2/q} j_i \sigma_\Delta",
         "The largest error is 0.0312 of its bound",
-        "rounding 6.5e-14, integration 2.25e-15",
+        "6.5e-14 from rounding, 2.25e-15 from integration",
         "It notices a relative change of 1e-12 in the formula",
         "| damping dropped | below | rejects | — | rejects |",
         "No full network takes part",
@@ -213,3 +214,15 @@ def test_committed_pages_are_those_of_the_committed_ledger() -> None:
     assert kept == {name for name in written if name.startswith("claims/")}
     stale = [name for name, content in written.items() if (folder / name).read_text(encoding="utf-8") != content]
     assert stale == [], "run `python -m reports build`"
+
+
+def test_headings_stand_alone() -> None:
+    assert heading("closed-form.zero-start-as-printed") == "Closed form: zero start, as printed"
+    assert heading("path.same-path-as-printed") == "Same path, as printed"
+    assert place({"source": "A footnote 7 (for any weights)"}) == "Footnote 7"
+
+
+def test_matrices_of_a_witness_stand_in_a_block_of_their_own() -> None:
+    assert point({"q": "9/4", "value": "-2.5000"}) == "`q = 9/4`, with a difference of `-2.5`"
+    shown = point({"U": "[[Fraction(3, 5)], [0]]", "d": "2", "value": "-59.000"})
+    assert shown == "the two sides differ by `-59` at\n\n```text\nU = [[3/5], [0]]\nd = 2\n```"
