@@ -48,8 +48,8 @@ numbers = Claim(
     falsifiers={"logistic clock at stiffness 2": lambda: changed("2", log(X) - log(1 - X))},
     remark=(
         "In units of $`1 / (\\tilde\\eta \\sigma^{*p})`$ the half-maximum time is "
-        "$`F_p(1/2) - F_p(\\sigma_0/\\sigma^*)`$; the figure starts at zero for $`p < 1`$ and at a hundredth of the goal otherwise. The notes of the check give "
-        "the numbers."
+        "$`F_p(1/2) - F_p(\\sigma_0/\\sigma^*)`$; the figure starts at zero for $`p < 1`$ and at a hundredth of the "
+        "goal otherwise. The notes of the check give the numbers."
     ),
 )
 
