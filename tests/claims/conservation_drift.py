@@ -150,7 +150,7 @@ def drift_against_step(formula):
         "largest change of an entry of $C_i$ at $t = 1$",
         (Series("sum of the formula", sizes, predicted), Series("network", sizes, observed, "simulation")),
         residual=residual,
-        residual_bound=rounding(4.0, 2 * max(COUNTS)).total,
+        residual_bound=rounding(float(near_solution(3, "square", 0).net.norm()) ** 2, 2 * max(COUNTS)).total,
         log_x=True,
         log_y=True,
     )

@@ -88,6 +88,7 @@ radial = Claim(
     formula=vector_field.radial_velocity,
     lhs=SIGMA_I_DOT,
     given=(ALIGNED, COUPLED, WHITENED),
+    uses=("alignment.decoupling",),
     near_misses={
         "not divided by the depth": lambda: DEPTH * vector_field.radial_velocity(),
         "other layer's value": lambda: vector_field.radial_velocity() / SIGMA_I**2,
@@ -134,6 +135,7 @@ signed = Claim(
     formula=vector_field.signed_velocity,
     lhs=SIGMA_I_DOT,
     given=(ALIGNED, COUPLED, WHITENED),
+    uses=("alignment.decoupling",),
     near_misses={
         "sign of the coupling forgotten": lambda: -ETA * SIGMA_DELTA / sqrt(DEPTH),
         "not divided by the root of the depth": lambda: sqrt(DEPTH) * vector_field.signed_velocity(),

@@ -49,7 +49,8 @@ KINDS = {
 conserved = Claim(
     "vector-field.invariants",
     source="A figure 1",
-    says="Paths are hyperbolas with full curvature, rays layer by layer, diagonals for the layers' square roots.",
+    says="In the first quadrant paths are hyperbolas with full curvature, rays layer by layer, diagonals for the "
+    "layers' square roots.",
     formula=vector_field.invariants,
     lhs="",
     given=(ALIGNED, COUPLED, WHITENED),
