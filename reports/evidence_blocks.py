@@ -38,7 +38,7 @@ def proofs_block(claim: Claim) -> str:
 
 def _grade(proof: Mapping[str, Any]) -> str:
     said = _closed(_capital(text(proof["says"]))) + " " if proof["says"] else ""
-    how = f" by {text(proof['how'])}" if proof["how"] else ""
+    how = f" by {text('; '.join(dict.fromkeys(proof['how'].split('; '))))}" if proof["how"] else ""
     if proof["outcome"] == "proved":
         grade = f"generic in {proof['generic_in']}" if proof["generic_in"] else f"for {proof['instances']}"
         return f"{said}Proved, {text(grade)}{_decided(how)}."
@@ -103,8 +103,12 @@ def _check(check: Mapping[str, Any]) -> str:
     if check["sees"]:
         said += f" It notices a relative change of {number(check['sees'])} in the formula."
     if check["notes"]:
-        said += f" Noted: {'; '.join(text(note) for note in check['notes'])}."
+        said += f" Noted: {'; '.join(text(_note(note)) for note in check['notes'])}."
     return said
+
+
+def _note(note: str) -> str:
+    return re.sub(r"observed \[(.*?)\], predicted \[(.*?)\]", r"found \1 where \2 is stated", note)
 
 
 def _outcome(check: Mapping[str, Any]) -> str:

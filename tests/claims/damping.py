@@ -181,7 +181,7 @@ def logarithmic_slopes(formula):
     """The logarithmic slope of each distance, eigenvalue by eigenvalue, in the limit."""
     near, far = damping.limit_orders()
     return all_of(equal(formula[0], near), equal(formula[1], far)).explain(
-        step("On an eigenvector of curvature lambda the damped filter is", damping.damped_filter(damping.EIGENVALUE)),
+        step(r"On an eigenvector of value $`\lambda`$ the damped filter is", damping.damped_filter(damping.EIGENVALUE)),
         step("Its distances from the two ends change with the powers", (near, far)),
     )
 

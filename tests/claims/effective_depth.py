@@ -133,7 +133,7 @@ bounds = Claim(
 
 @bounds.proof(generic_in="depth, order q")
 def distances_are_not_negative(formula):
-    """Each distance is computed, its sign is certified for d, q >= 1, and the limits are taken."""
+    """Each distance is computed, its sign is certified for depths and orders from one on, and the limits are taken."""
     return effective.are_distances(formula)
 
 

@@ -256,7 +256,7 @@ crossing = Claim(
     says="Where a balanced mode has to pass zero, its parameters speed up or slow down by a power of the mode "
     "value: natural gradient descent diverges there, its square root passes at finite speed.",
     formula=implicit_bias.crossing_exponent,
-    lhs=r"\text{exponent of } |\sigma| \text{ in } \Vert \dot{\sigma} \Vert",
+    lhs=r"\Vert \dot{\sigma} \Vert \propto |\sigma|^{a},\quad a",
     given=(ALIGNED, BALANCED),
     uses=("modes.fractional-speed",),
     near_misses={"order 1/q instead of 2/q": lambda: (1 - 1 / DEPTH) * (1 - 1 / Q)},

@@ -105,7 +105,7 @@ norm = Claim(
     source="A section 3.3, after eq. 24",
     says="Block-diagonal natural gradient descent ends at weights of larger norm than the full rule does.",
     formula=ends.norm_share,
-    lhs=r"g(r_i) \text{ in } \lVert\sigma\rVert_{\text{block}}^2 - \lVert\sigma\rVert^2 = c\,u \sum g(r_i) \ge 0",
+    lhs=r"\lVert\sigma\rVert_{\text{block}}^2 - \lVert\sigma\rVert^2 = c\,u \sum_i g(r_i) \ge 0,\quad g(r)",
     given=(ALIGNED, COUPLED, WHITENED),
     conditions=(GROWING,),
     uses=("layerwise.end-value",),

@@ -43,7 +43,7 @@ surplus = Claim(
     source="A footnote 7",
     says="The block-diagonal natural gradient moves a mode at least as fast as the full one, by unequal couplings.",
     formula=means.pair_surplus,
-    lhs=r"\text{one pair of layers in } \lVert \dot\sigma \rVert_{\text{block}}^2 / \lVert \dot\sigma \rVert^2 - 1",
+    lhs=r"\lVert \dot\sigma \rVert_{\text{block}}^2 / \lVert \dot\sigma \rVert^2 - 1 = \sum_{i<k} s_{ik},\; s_{ik}",
     given=(ALIGNED, ACTIVE, WHITENED),
     conditions=(COUPLED,),
     uses=("layerwise.natural-rate", "modes.natural-rate"),

@@ -31,7 +31,7 @@ schatten = Claim(
     source="beyond A section 3.3",
     says="With two layers a block-diagonal rule conserves the difference of their sums of singular values to a power.",
     formula=invariants.schatten_summand,
-    lhs=r"f(s) \text{ in } \sum f(s(w_1)) - \sum f(s(w_2))",
+    lhs=r"\sum f(s(w_1)) - \sum f(s(w_2)) = \text{const},\quad f(s)",
     given=(FULL_RANK, WHITENED, TWO_LAYERS),
     near_misses={"exponent 1 - 1/q": lambda: VALUE ** (1 - 1 / Q)},
     falsifiers={

@@ -73,7 +73,7 @@ rate = Claim(
 
 @rate.proof(generic_in="depth, order q, widths")
 def pseudo_inverse_power_on_one_mode(formula):
-    """The kernel acts on an aligned mode as the number ||j||^2, so its power does too."""
+    r"""The kernel acts on an aligned mode as the number $`\lVert j \rVert^2`$, so its power does too."""
     return modes.follows_from_filter(formula, lambda eigenvalue: eigenvalue ** (-1 / Q))
 
 

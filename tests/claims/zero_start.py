@@ -97,7 +97,7 @@ at_rest = Claim(
 
 @at_rest.proof(generic_in="order q")
 def all_layers_are_zero(formula):
-    """Balanced layers have one size, so a zero map has zero layers and couplings for d >= 2."""
+    """Balanced layers have one size, so a zero map has zero layers and, from two layers on, zero couplings."""
     return closed_forms.rests(formula)
 
 
@@ -146,7 +146,7 @@ root_clocks = Claim(
 
 @root_clocks.proof(instances="d = 2, 3, 4, any start, goal and rate")
 def derivative_of_the_clock(formula):
-    """The derivative is d / (1 - u^d)."""
+    """The derivative is $`d / (1 - u^d)`$."""
     return closed_forms.are_root_clocks(formula)
 
 
