@@ -154,7 +154,7 @@ blow_up = Claim(
     formula=invariants.blow_up_time,
     lhs=r"t_s",
     given=(SQUARE, FULL_RANK, WHITENED),
-    uses=("layerwise.closed-form",),
+    uses=("layerwise.closed-form", "layerwise.log-determinant"),
     near_misses={"sign of the eigenvalue": lambda: log(1 + 1 / KAPPA) / ETA},
     falsifiers={
         "half the time": lambda: log(1 - 1 / KAPPA) / (2 * ETA),
