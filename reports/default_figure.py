@@ -66,7 +66,7 @@ def _panel(title: str, check: Any, relation: str) -> dict[str, Any]:
         _series("found", x, observed, "simulation"),
     ]
     values = [*predicted, *observed]
-    if _spread(values) > 1e3:
+    if _spread(values) > 100:
         panel["log_y"] = True if min(values) > 0 else "symlog"
     if limits:
         return panel

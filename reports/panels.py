@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import SubFigure
 from matplotlib.mathtext import MathTextParser
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 PALETTE = ("#2f8fd6", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0783c", "#8c6bd1")
 INK = "#7d8590"
@@ -117,6 +117,8 @@ def _scale(axes: Axes, panel: Mapping[str, Any]) -> None:
         decades = 10.0 ** np.arange(high, low, -max(1, -(-(high - low) // 3)))
         axes.set_yticks([*-decades, 0, *decades])
         axes.yaxis.set_minor_locator(NullLocator())
+        if min(np.nanmin(_values(one["y"])) for one in panel["series"]) > -(10.0**low):
+            axes.set_ylim(bottom=-(10.0**low) / 2)
     elif panel["log_y"]:
         axes.set_yscale("log")
     for axis, logarithmic in ((axes.xaxis, panel["log_x"]), (axes.yaxis, panel["log_y"] is True)):
@@ -208,7 +210,13 @@ def _draw_residual(axes: Axes, panel: Mapping[str, Any]) -> None:
 
 
 def draw(part: SubFigure, panel: Mapping[str, Any]) -> None:
-    """Draw a panel of the ledger: its axes and, where it has a residual, a strip below."""
+    """Draw a panel of the ledger: its axes and, where it has a residual, a strip below; samples are counted whole."""
+    _draw_parts(part, panel)
+    if panel["x_label"] == "sample":
+        part.axes[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _draw_parts(part: SubFigure, panel: Mapping[str, Any]) -> None:
     shown = panel["series"] or panel["arrows"] or panel["contours"]
     if not (panel["residual"] and shown):
         axes = part.subplots()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
@@ -30,12 +31,19 @@ def _guide(ledger: Ledger, stem: str, full: str, labels: list[str]) -> dict[str,
         f"{len(labels)} {plural('statement', len(labels))} of the paper in its own order, "
         f"checked by {len(claims)} {plural('claim', len(claims))}.",
     )
+    head = page(head, _tally(ledger, labels))
     parts: list[str] = []
     for section, group in groupby(labels, key=lambda label: ledger["statements"][label]["section"]):
         blocks = [_statement(ledger, label) for label in group]
         parts.append(f"## {_section(section)}\n\n{blocks[0]}")
         parts += blocks[1:]
     return paginate(stem, head, parts)
+
+
+def _tally(ledger: Ledger, labels: list[str]) -> str:
+    """How many statements have which answer, the most frequent first."""
+    answers = Counter(_answer(ledger, ledger["statements"][label]) for label in labels)
+    return " · ".join(f"**{answer}** {count}" for answer, count in answers.most_common())
 
 
 def _section(section: str) -> str:
@@ -50,10 +58,14 @@ def _statement(ledger: Ledger, label: str) -> str:
     words, note = text(said["says"]), text(said.get("note", ""))
     return page(
         f"### {label}",
-        f"*{text(said['where'])}.* {words[:1].upper()}{words[1:]}",
+        f"*{_sentence(text(said['where']))}* {_sentence(words)}",
         f"**{_answer(ledger, said)}.** {note[:1].upper()}{note[1:]}".rstrip(),
         _verdicts(ledger, said),
     )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
 
 
 def _answer(ledger: Ledger, said: Mapping[str, Any]) -> str:
