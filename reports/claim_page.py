@@ -85,7 +85,9 @@ def counterexample(claim: Claim) -> str:
         where = case(found["case"])
         said = f"At {where}:" if where else "In one case:"
         said = text(said) + " " + _against(found)
-    if found.get("witness"):
+    if set(found.get("witness") or ()) == {"value"}:
+        said += f" In exact numbers the two sides differ by {point(found['witness'])}."
+    elif found.get("witness"):
         said += f" An exact point where the statement fails: {point(found['witness'])}"
         said += "" if said.endswith("```") else "."
     if found.get("detail") and not found.get("observed"):

@@ -43,7 +43,9 @@ def _grade(proof: Mapping[str, Any]) -> str:
         grade = f"generic in {proof['generic_in']}" if proof["generic_in"] else f"for {proof['instances']}"
         return f"{said}Proved, {text(grade)}{_decided(how)}."
     if proof["outcome"] == "refuted":
-        return f"{said}Refuted{_decided(how)}" + (f" at {_stop(point(proof['witness']))}" if proof["witness"] else ".")
+        where = proof["witness"] or {}
+        join = ", with a difference of " if set(where) == {"value"} else " at "
+        return f"{said}Refuted{_decided(how)}" + (f"{join}{_stop(point(where))}" if where else ".")
     return f"{said}Undecided{_decided(how)}: the proof does not close."
 
 

@@ -95,6 +95,7 @@ def equation(formula: str | Sequence[Sequence[str]], lhs: str = "", relation: st
     """``lhs relation formula`` as LaTeX; a mapping becomes aligned rows, a tuple a column."""
     sign = _RELATIONS.get(relation, relation)
     sign = rf"\text{{ {sign} }}" if sign.replace(" ", "").isalpha() else sign
+    sign = re.sub(r"^\\text\{\s*([^{}]*?)\s*\}$", r"\\text{ \1 }", sign)
     if isinstance(formula, str):
         return f"{lhs} {sign} {formula}" if lhs else formula
     if all(str(name).isdigit() or not name for name, _ in formula):

@@ -29,7 +29,7 @@ def _guide(ledger: Ledger, stem: str, full: str, labels: list[str]) -> dict[str,
         f"# {full}",
         "[All claims](../index.md) · [errata](../errata.md) · [coverage](../coverage.md)",
         f"{len(labels)} {plural('statement', len(labels))} of the paper in its own order, "
-        f"checked by {len(claims)} {plural('claim', len(claims))}.",
+        f"checked by {len(claims)} {plural('claim', len(claims))}. {_beyond(labels)}".rstrip(),
     )
     head = page(head, _tally(ledger, labels))
     parts: list[str] = []
@@ -38,6 +38,11 @@ def _guide(ledger: Ledger, stem: str, full: str, labels: list[str]) -> dict[str,
         parts.append(f"## {_section(section)}\n\n{blocks[0]}")
         parts += blocks[1:]
     return paginate(stem, head, parts)
+
+
+def _beyond(labels: list[str]) -> str:
+    more = [label for label in labels if label.startswith("B-")]
+    return f"{len(more)} of them, marked B, go beyond the paper." if more else ""
 
 
 def _tally(ledger: Ledger, labels: list[str]) -> str:
