@@ -1,4 +1,4 @@
-r"""Balanced networks that are not aligned with their teacher: the map obeys an equation of its own, for every rule.
+r"""Balanced networks that are not aligned with their teacher: the map obeys an equation of its own.
 
 With the singular vectors u_a, v_b of W and x = s_a^{2/d}, y = s_b^{2/d}, balance gives A_i A_i^T u_a = x^{d-i} u_a and
 B_i^T B_i v_b = y^{i-1} v_b: the kernel J J^T has the eigenvector u_a v_b^T with the eigenvalue

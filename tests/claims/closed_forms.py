@@ -55,14 +55,13 @@ def on_flow(formula: Expr, setting: Setting, q: float, times: tuple[float, ...])
 
 def in_balls(residuals: tuple[Expr, ...], symbols: set) -> Evidence:
     """Residuals at rational points below the goal in ball arithmetic: every ball must contain zero."""
-    middles, radii = [], []
+    outside = []
     for point in points(symbols | {SIGMA_0, SIGMA_STAR}, SAMPLE):
         low, high = sorted((abs(point[SIGMA_0]), abs(point[SIGMA_STAR]) + 1))
         at = {**point, SIGMA_0: low, SIGMA_STAR: high + Rational(1, 7)}
         found = [ball(residual, at, digits=40) for residual in residuals]
-        middles += [float(abs(flint.acb(x.mid()))) for x in found]
-        radii += [float(x.rad()) for x in found]
-    return vanishes(middles, bound=Bound((("ball radius", max(radii)),)), scale=1.0)
+        outside += [max(0.0, float(abs(flint.acb(x.mid()))) - float(x.rad())) for x in found]
+    return vanishes(outside, bound=Bound((("distance of a ball from zero", 0.0),)), scale=1.0)
 
 
 def solution_in_balls(formula: Expr, stiffness: Expr) -> Evidence:

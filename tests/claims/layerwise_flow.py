@@ -40,7 +40,7 @@ def _trained(setting: Setting, rule: str) -> Trajectory:
 same_map = Claim(
     "layerwise.same-map",
     source="A section 3.3, after eq. 24",
-    says="Block-diagonal natural gradient descent lets the map learn exactly as the full natural gradient does.",
+    says="Block-diagonal natural gradient descent moves the map as the full rule does, while its weights are finite.",
     formula=lambda: exp(-ETA * TIME),
     lhs=r"\Delta(t) / \Delta(0)",
     conditions=(UNOBSTRUCTED,),

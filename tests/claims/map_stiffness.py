@@ -163,7 +163,7 @@ def time_from_the_integral(formula, depth, q, widths, seed):
 emerges = Claim(
     "map.balance-emerges",
     source="A section 3.2",
-    says="Training from small random weights ends in balanced layers, up to a relative imbalance of the squared scale.",
+    says="Rules that conserve the balances end, from small random weights, at an imbalance of the squared scale.",
     formula=lambda: Integer(2),
     lhs=r"\text{exponent of } \alpha \text{ in the final } \max_i \lVert C_i \rVert / \lVert w \rVert^2",
     uses=("conservation.weight-balance",),
