@@ -146,7 +146,8 @@ velocity = Claim(
     },
     remark=(
         "Balance replaces alignment: the layers have dropped out, and the singular vectors may turn. Every rule "
-        "with the full curvature conserves balance, so the equation holds for all time. For natural gradient descent it is linear."
+        "with the full curvature conserves balance, so the equation holds for all time. "
+        "For natural gradient descent it is linear."
     ),
 )
 

@@ -171,11 +171,11 @@ def stages(formula):
         series = (
             Series("strong mode", times, shares[:, 0], "simulation"),
             Series("weak mode", times, shares[:, 1], "simulation"),
-            Series("theory: weak mode halfway", [later, later], [0.0, 1.0], "theory"),
+            Series("weak mode halfway, theory", [later], [0.5], "marker"),
         )
         panels.append(Panel(title, "time / half time of the strong mode", "share of the goal", series))
     return Figure(
-        "One network of four layers with goals 1 and 0.2. Lines: where the weak mode should be halfway. Natural "
+        "One network of four layers with goals 1 and 0.2. Diamonds: when the weak mode should be halfway. Natural "
         "gradients learn both at once, gradient descent in stages.",
         tuple(panels),
     )
