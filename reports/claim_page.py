@@ -101,6 +101,8 @@ def _against(found: Mapping[str, Any]) -> str:
         pairs = f"found {_sample(found['observed'])} where the statement gives {_sample(found['predicted'])}; "
     if found["error"] in ("inf", "nan"):
         return f"{pairs}not all numbers that were compared are finite."
+    if not pairs and not found.get("bound"):
+        return "what is found is not what is stated."
     bound = (
         f"against an error bound of {number(found['bound'])}" if found.get("bound") else "where no error is possible"
     )
