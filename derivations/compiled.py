@@ -36,9 +36,7 @@ def _mpmath_callable(expr: Expr, args: tuple[Symbol, ...]) -> Callable[..., Any]
     return lambdify(args, expr, modules="mpmath", cse=True)
 
 
-def function(
-    expr: Expr, args: Sequence[Symbol], *, backend: str = "numpy", dps: int = 30
-) -> Callable[..., Any]:
+def function(expr: Expr, args: Sequence[Symbol], *, backend: str = "numpy", dps: int = 30) -> Callable[..., Any]:
     """The callable args -> expr; backend "numpy" (arrays), "mpmath" or "arb" (balls), both at dps digits.
 
     >>> from sympy import symbols
@@ -66,9 +64,7 @@ def _on_arrays(compiled: Callable[..., Any]) -> Callable[..., np.ndarray]:
             result = np.asarray(compiled(*arrays))
         if np.iscomplexobj(result) and not any(map(np.iscomplexobj, arrays)) and not result.imag.any():
             result = result.real
-        return np.array(
-            np.broadcast_to(result, np.broadcast_shapes(result.shape, *(a.shape for a in arrays)))
-        )
+        return np.array(np.broadcast_to(result, np.broadcast_shapes(result.shape, *(a.shape for a in arrays))))
 
     return call
 

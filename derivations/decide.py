@@ -136,9 +136,7 @@ def _witness(expr: Expr) -> Decision:
     if plain.has(AppliedUndef, Indexed):
         return Decision("undecided", "values under a sum or an integral have no certified number")
     labels = {node.label for node in expr.atoms(IndexedBase)}
-    symbols = {
-        s for e in (plain, *functions) for s in e.free_symbols if s.is_Symbol and s not in labels
-    } | set(back)
+    symbols = {s for e in (plain, *functions) for s in e.free_symbols if s.is_Symbol and s not in labels} | set(back)
     for point in points(symbols, ATTEMPTS):
         found = nonzero_at(plain, {s: v for s, v in point.items() if s in plain.free_symbols})
         if found is not None and separated(functions, point):

@@ -44,9 +44,7 @@ def enclosed(expr: Expr, box: Box, relation: str) -> Decision:
         centre = {s: (low + high) / 2 for s, (low, high) in current.items()}
         value = _value(exact, centre)
         if value is not None and fails(value):
-            return Decision(
-                "refuted", "ball arithmetic at a point of the box", as_text(centre, value=short(value))
-            )
+            return Decision("refuted", "ball arithmetic at a point of the box", as_text(centre, value=short(value)))
         widest = max(current, key=lambda s: current[s][1] - current[s][0], default=None)
         if widest is None or current[widest][0] == current[widest][1]:
             return Decision("undecided", "the value at a point cannot be separated from 0")

@@ -48,9 +48,7 @@ def latex(obj: Any) -> str:
         return r"\left(" + r",\; ".join(latex(entry) for entry in obj) + r"\right)"
     if isinstance(obj, (Basic, sympy.MatrixBase, int)):
         return _safe(_Printer({"fold_short_frac": False}).doprint(sympy.sympify(obj)))
-    raise ValueError(
-        f"obj: {type(obj).__name__} given, allowed: SymPy objects, words, tuples and mappings of them"
-    )
+    raise ValueError(f"obj: {type(obj).__name__} given, allowed: SymPy objects, words, tuples and mappings of them")
 
 
 def _safe(text: str) -> str:

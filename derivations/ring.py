@@ -44,9 +44,7 @@ def _exponents(expr: Expr) -> dict[Expr, list[Expr]]:
     """The exponents of every base that occurs, at any depth."""
     found: dict[Expr, list[Expr]] = {}
     for node in sympy.preorder_traversal(expr):
-        if (isinstance(node, sympy.exp) or getattr(node, "is_Pow", False)) and not node.as_base_exp()[
-            1
-        ].is_Integer:
+        if (isinstance(node, sympy.exp) or getattr(node, "is_Pow", False)) and not node.as_base_exp()[1].is_Integer:
             for base, exponent in number_factors(*node.as_base_exp()):
                 found.setdefault(base, []).append(exponent)
     return found
@@ -117,7 +115,5 @@ def _remainder(polynomial: Expr, atom: Symbol, degree: int, image: Expr) -> Expr
     top, bottom = fraction(together(image))
     terms = [(power, c) for (power,), c in Poly(polynomial, atom).terms()]
     highest = max(power // degree for power, _ in terms)
-    parts = [
-        c * atom ** (k % degree) * top ** (k // degree) * bottom ** (highest - k // degree) for k, c in terms
-    ]
+    parts = [c * atom ** (k % degree) * top ** (k // degree) * bottom ** (highest - k // degree) for k, c in terms]
     return sympy.Add(*parts)

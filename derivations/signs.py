@@ -51,9 +51,7 @@ def _decide(expr: Expr, *, strict: bool, squares: tuple[tuple[Expr, Expr], ...] 
     for point in _sample(expr):
         violation = _violated(expr, point, strict)
         if violation is not None:
-            return Decision(
-                "refuted", "a rational point where the inequality fails", as_text(point, value=violation)
-            )
+            return Decision("refuted", "a rational point where the inequality fails", as_text(point, value=violation))
     return Decision("undecided", "no certificate and no violation found")
 
 
@@ -186,6 +184,4 @@ def _discriminant(quadratic: Poly, strict: bool, depth: int) -> str | None:
     a, b, c = quadratic.all_coeffs()
     leading = _certificate(a, True, depth - 1)
     rest = _certificate(expand(4 * a * c - b**2), strict, depth - 1) if leading else None
-    return (
-        f"quadratic in {quadratic.gen}: leading coefficient and -discriminant have the sign" if rest else None
-    )
+    return f"quadratic in {quadratic.gen}: leading coefficient and -discriminant have the sign" if rest else None

@@ -38,9 +38,7 @@ def vanishes(formula: Matrix | Trace, rules: Sequence[Rule] = (), model: Model |
         how = f"normal form of matrix words under {len(rules)} rules is 0" if rules else "equal words cancel"
         return Decision("proved", f"{how}, for all sizes")
     if rules and model is None:
-        return Decision(
-            "undecided", f"the normal form keeps {len(left)} words, no model of the rules is given"
-        )
+        return Decision("undecided", f"the normal form keeps {len(left)} words, no model of the rules is given")
     generator = random.Random(0)
     for attempt in range(ATTEMPTS):
         if model is None:
@@ -62,9 +60,7 @@ def _free_values(formula: Expression | Trace, generator: random.Random, attempt:
     values: dict[Any, Any] = dict(numbers)
     for letter in used:
         shape = tuple(int(size.subs(numbers)) for size in letter.shape)
-        entries = np.array(
-            [[generator.randint(-3, 3) for _ in range(shape[1])] for _ in range(shape[0])], dtype=object
-        )
+        entries = np.array([[generator.randint(-3, 3) for _ in range(shape[1])] for _ in range(shape[0])], dtype=object)
         values[letter] = entries + entries.T if letter.symmetric else entries
     return values
 
@@ -76,9 +72,7 @@ def _size_symbols(formula: Expression | Trace, used: Sequence[Letter]) -> list[S
     return sorted(set().union(*(size.free_symbols for size in shapes)), key=str)
 
 
-def _model_values(
-    formula: Expression | Trace, rules: Sequence[Rule], given: Mapping[Any, Any]
-) -> dict[Any, Any]:
+def _model_values(formula: Expression | Trace, rules: Sequence[Rule], given: Mapping[Any, Any]) -> dict[Any, Any]:
     """The matrices of a model with the sizes they imply; ValueError unless they satisfy every rule."""
     values = {key: _exact(v) if isinstance(key, Letter) else sympify(v) for key, v in given.items()}
     for letter, array in [(k, v) for k, v in values.items() if isinstance(k, Letter)]:

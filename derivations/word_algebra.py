@@ -107,9 +107,7 @@ class Letter:
         object.__setattr__(self, "rows", _size(self.rows))
         object.__setattr__(self, "cols", _size(self.cols))
         if self.symmetric and self.rows != self.cols:
-            raise ValueError(
-                f"{self.name}: a symmetric letter of shape {_shape(self)} given, allowed: square"
-            )
+            raise ValueError(f"{self.name}: a symmetric letter of shape {_shape(self)} given, allowed: square")
 
     @property
     def shape(self) -> tuple[Expr, Expr]:

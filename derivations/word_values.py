@@ -41,9 +41,7 @@ def evaluate(formula: Matrix | Trace | LayerSum, values: Values | Sequence[Value
     """
     if isinstance(formula, LayerSum):
         if isinstance(values, Mapping) or not values:
-            raise ValueError(
-                f"values: {type(values).__name__} given, allowed: a non-empty list, one mapping per layer"
-            )
+            raise ValueError(f"values: {type(values).__name__} given, allowed: a non-empty list, one mapping per layer")
         return reduce(np.add, [evaluate(formula.summand, layer) for layer in values])
     if not isinstance(values, Mapping):
         raise ValueError(f"values: {type(values).__name__} given, allowed: a mapping")
@@ -56,22 +54,15 @@ def evaluate(formula: Matrix | Trace | LayerSum, values: Values | Sequence[Value
         return np.asarray(sum(parts[1:], parts[0])) if parts else np.zeros(())
     matrix = expression(formula)
     terms = [
-        _coefficient(c, scalars)[..., None, None] * _matrix(word, arrays, matrix, scalars)
-        for c, word in matrix.terms
+        _coefficient(c, scalars)[..., None, None] * _matrix(word, arrays, matrix, scalars) for c, word in matrix.terms
     ]
-    return (
-        reduce(np.add, terms)
-        if terms
-        else np.zeros((_number(matrix.rows, scalars), _number(matrix.cols, scalars)))
-    )
+    return reduce(np.add, terms) if terms else np.zeros((_number(matrix.rows, scalars), _number(matrix.cols, scalars)))
 
 
 def _array(letter: Letter, values: Values) -> np.ndarray:
     key = letter if letter in values else letter.name
     if key not in values:
-        raise ValueError(
-            f"values: no value for the letter {letter.name} of shape {letter.rows} x {letter.cols}"
-        )
+        raise ValueError(f"values: no value for the letter {letter.name} of shape {letter.rows} x {letter.cols}")
     array = np.asarray(values[key])
     if array.ndim < 2:
         raise ValueError(f"values[{letter.name}]: shape {array.shape} given, allowed: (..., rows, cols)")
@@ -101,14 +92,10 @@ def _coefficient(coefficient: Expr, scalars: Values) -> np.ndarray:
 
 
 def _product(word: Word, arrays: Mapping[Letter, np.ndarray]) -> np.ndarray:
-    return reduce(
-        np.matmul, [np.swapaxes(arrays[a], -1, -2) if flipped else arrays[a] for a, flipped in word]
-    )
+    return reduce(np.matmul, [np.swapaxes(arrays[a], -1, -2) if flipped else arrays[a] for a, flipped in word])
 
 
-def _matrix(
-    word: Word, arrays: Mapping[Letter, np.ndarray], whole: Expression, scalars: Values
-) -> np.ndarray:
+def _matrix(word: Word, arrays: Mapping[Letter, np.ndarray], whole: Expression, scalars: Values) -> np.ndarray:
     return _product(word, arrays) if word else np.eye(_number(whole.rows, scalars))
 
 

@@ -56,9 +56,7 @@ class Trajectory:
         return (self.net(k) for k in range(len(self)))
 
 
-def flow(
-    net: DeepLinear, problem: Problem, rule: Rule, times: Times, *, tolerance: float = 1e-12
-) -> Trajectory:
+def flow(net: DeepLinear, problem: Problem, rule: Rule, times: Times, *, tolerance: float = 1e-12) -> Trajectory:
     """Follow dw/dt = rule.velocity(w) from net at times[0] through increasing times.
 
     Raises ValueError for times that do not increase, Diverged when the solution leaves every bound.
@@ -69,9 +67,7 @@ def flow(
 
     if isinstance(rule, GradientDescent) and net.device.type == "cpu" and len(net.batch) <= 1:
         problem.error(net)
-        return _follow(
-            net, flatten(net.weights), fused_descent(net.widths, problem, rule.eta), times, tolerance
-        )
+        return _follow(net, flatten(net.weights), fused_descent(net.widths, problem, rule.eta), times, tolerance)
     return _follow(net, flatten(net.weights), rhs, times, tolerance)
 
 

@@ -98,9 +98,7 @@ def aligned(
         if given is not None:
             bases[place] = given.to(generator.device).expand_as(bases[place])
     values = modes.to(generator.device, torch.float64).expand(*batch, depth, rank)
-    layers = [
-        bases[i + 1][..., :rank] * values[..., i, None, :] @ bases[i][..., :rank].mT for i in range(depth)
-    ]
+    layers = [bases[i + 1][..., :rank] * values[..., i, None, :] @ bases[i][..., :rank].mT for i in range(depth)]
     where = generator.device if device is None else resolve(device)
     return _placed(layers, device), Frame(tuple(q.to(where) for q in bases), rank)
 

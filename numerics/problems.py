@@ -36,9 +36,7 @@ class Problem:
             raise ValueError(f"teacher: shape {given} given, allowed: {allowed}")
         batch = tuple(self.teacher.shape[:-2])
         if batch != net.batch[len(net.batch) - len(batch) :]:
-            raise ValueError(
-                f"teacher: batch {batch} given, allowed: none or that of the network, {net.batch}"
-            )
+            raise ValueError(f"teacher: batch {batch} given, allowed: none or that of the network, {net.batch}")
         return net.product() - self.teacher
 
     def weighted(self, error: Tensor) -> Tensor:

@@ -95,9 +95,7 @@ def from_factor(factor: Tensor, cutoff: float) -> DenseBasis:
     return DenseBasis(s.square(), u, s > cutoff * s[..., :1])
 
 
-def kronecker(
-    upper: Tensor, lower: Tensor, terms: int, shape: tuple[int, int], cutoff: float
-) -> ProductBasis:
+def kronecker(upper: Tensor, lower: Tensor, terms: int, shape: tuple[int, int], cutoff: float) -> ProductBasis:
     """Eigenbasis of sum over i = 1..terms of (lower^T lower)^{i-1} kron (upper upper^T)^{terms-i}.
 
     upper is (*S, n_d, .), lower is (*S, ., n_0); their Grams are never formed. The cut-off is relative, on

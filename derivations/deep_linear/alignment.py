@@ -149,5 +149,3 @@ def _spectrum_model(generator: random.Random) -> Mapping[Any, Any]:
     for unit in units.values():
         unit[0, 0] = 1
     return {**model, **units, ABOVE: model[D_A][0, 0], BELOW: model[D_B][0, 0]}
-
-

@@ -133,7 +133,5 @@ def _moves_with_the_diagonal() -> Decision:
     change = du.T * w * v + u.T * dw * v + u.T * w * dv
     return words.vanishes(change - u.T * dw * v, rules).explain(
         step("A singular value changes by", change),
-        step(
-            "in which the singular vectors, being of unit length, move at right angles to themselves:", u.T * dw * v
-        ),
+        step("in which the singular vectors, being of unit length, move at right angles to themselves:", u.T * dw * v),
     )

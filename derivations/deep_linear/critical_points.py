@@ -128,7 +128,7 @@ def is_trapped_mode(formula: Expr) -> Decision:
     start = equal(formula.subs(TIME, 0), START)
     return all_of(opposite, flow, start).explain(
         step("Two mode values of equal size and opposite sign have opposite velocities, and stay so:", tuple(moves)),
-        step("With sigma = -sigma_1^2 the map value moves by", speed),
+        step("With $`\\sigma = -\\sigma_1^2`$ the map value moves by", speed),
         step("which vanishes at zero, on the way to the goal. The solution is", formula),
     )
 

@@ -111,9 +111,7 @@ def are_linear_layers(formula: Expr) -> Decision:
     root = {P: stiffness(Integer(2)), ETA_TILDE: clock().subs(Q, 2)}
     law = power_law().subs(root, simultaneous=True).subs({SIGMA_0: START**DEPTH, SIGMA_STAR: GOAL}, simultaneous=True)
     whole = formula.subs({SIGMA_I0: START, SIGMA_STAR: GOAL}, simultaneous=True) ** DEPTH
-    return all_of(
-        equal(formula.diff(TIME), slope), equal(formula.subs(TIME, 0), SIGMA_I0), equal(whole, law)
-    ).explain(
+    return all_of(equal(formula.diff(TIME), slope), equal(formula.subs(TIME, 0), SIGMA_I0), equal(whole, law)).explain(
         step("With its whole gap a layer moves under the square root by", velocity),
         step("which for equal couplings is a constant:", slope),
         step("The product of all layers is the power law at", root),

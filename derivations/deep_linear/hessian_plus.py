@@ -124,5 +124,7 @@ def is_fisher(formula: Expression) -> Decision:
         step("For one input and one label with noise, the derivative of the log-likelihood along layer i is", score),
         step("Its overlap with a direction, summed over the layers, is the number", overlap),
         step("Their product is, before averaging,", product),
-        step("Noise and input are independent; their second moments, s^2 times one and the covariance, give", formula),
+        step(
+            "Noise and input are independent; their second moments, $`s^2`$ times one and the covariance, give", formula
+        ),
     )

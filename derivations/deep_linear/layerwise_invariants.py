@@ -51,7 +51,7 @@ def is_conserved_by_natural(quantity: Expr) -> Decision:
 def fractional_invariant(q: Expr = Q) -> Expr:
     r"""|sigma_i|^{2-2/q} - |sigma_k|^{2-2/q} (A section 3.3, with absolute values).
 
-    >>> fractional_invariant(Integer(2))
+    >>> fractional_invariant(Rational(2))
     Abs(sigma_i) - Abs(sigma_k)
     """
     return Abs(SIGMA_I) ** (2 - 2 / q) - Abs(SIGMA_K) ** (2 - 2 / q)
@@ -216,5 +216,3 @@ def real_pair() -> Expr:
     from sympy import pi
 
     return pi / 4
-
-

@@ -149,5 +149,5 @@ def whitening_is_natural(formula: Expression) -> Decision:
     return all_of(natural, same).explain(
         step("Whitened inputs turn the map into W R, R the root of the covariance; it moves by", -ETA * (DELTA * ROOT)),
         step("Read in the old coordinates it is", words.normal(whitened, root)),
-        step("The natural gradient solves (velocity + eta Delta) times the covariance = 0; it is the same:", formula),
+        step("The natural gradient solves $`(\\dot W + \\eta \\Delta) \\Sigma_x = 0`$; it is the same:", formula),
     )

@@ -52,17 +52,13 @@ def kernel_acts_on_modes() -> Decision:
     lower = words.Letter("D_B", "m", "n_0")
     value = words.Letter("D", "n_d", "n_0")
     left, right = above * upper * here.T, below * lower * entry.T
-    rules = tuple(
-        words.rule(basis.T * basis, words.identity(basis.rows)) for basis in (above, here, below, entry)
-    )
+    rules = tuple(words.rule(basis.T * basis, words.identity(basis.rows)) for basis in (above, here, below, entry))
     acted = left * left.T * (above * value * entry.T) * right.T * right
     diagonal = above * (upper * upper.T * value * lower.T * lower) * entry.T
     back = left.T * (above * value * entry.T) * right.T
     diagonal_back = here * (upper.T * value * lower.T) * below.T
-    return all_of(
-        words.vanishes(acted - diagonal, rules), words.vanishes(back - diagonal_back, rules)
-    ).explain(
-        step("One layer's term of J J^T keeps a map diagonal that is diagonal in the outer bases:", diagonal),
+    return all_of(words.vanishes(acted - diagonal, rules), words.vanishes(back - diagonal_back, rules)).explain(
+        step("One layer's term of $`J J^T`$ keeps a map diagonal that is diagonal in the outer bases:", diagonal),
         step("so does the step back to the weights:", diagonal_back),
         step("On mode entries the diagonal factors multiply: the term contributes", J_I**2),
     )
@@ -72,7 +68,7 @@ def follows_from_filter(formula: Expr, spectral_filter: Callable[[Expr], Expr]) 
     """Whether a mode velocity is the one of the spectral filter: lemma on the kernel, then scalar powers."""
     expected = filtered_velocity(spectral_filter)
     return all_of(kernel_acts_on_modes(), equal(formula, expected)).explain(
-        step("Summed over the layers the eigenvalue of J J^T on the mode is", NORM_J**2),
+        step("Summed over the layers the eigenvalue of $`J J^T`$ on the mode is", NORM_J**2),
         step("The update of one mode value is therefore", expected),
     )
 

@@ -24,7 +24,6 @@ LAMBDA = Letter("Lambda", N_D, N_0, latex=r"\Lambda")
 SIGMA_X = Letter("Sigma_x", N_0, N_0, symmetric=True, latex=r"\Sigma_x")
 
 
-
 def constraint() -> Expression:
     r"""H_+ \dot w + eta g on layer i: A_i^T (\dot\Delta + eta \Delta) Sigma_x B_i^T (A eq. 9).
 

@@ -57,7 +57,7 @@ def loewner_kernel(exponent: Expr) -> Expr:
 
     Integrated over all shifts lambda > 0 both are positive multiples of kappa^s: see ``is_homogeneous``.
 
-    >>> loewner_kernel(Integer(1) / 2)
+    >>> loewner_kernel(sympify(1) / 2)
     kappa/(sqrt(lambda)*(kappa + lambda))
     """
     s = sympify(exponent)
@@ -82,7 +82,7 @@ def is_homogeneous(exponent: Expr) -> Decision:
 def loss_power(q: Expr = Q) -> Expr:
     r"""1 - 1/q: -\dot L = eta delta^T K^{1-1/q} delta under the full rule of order q.
 
-    >>> loss_power(Integer(1))
+    >>> loss_power(sympify(1))
     0
     """
     return 1 - 1 / sympify(q)
@@ -91,7 +91,7 @@ def loss_power(q: Expr = Q) -> Expr:
 def speed_power(q: Expr = Q) -> Expr:
     r"""1 - 2/q: |\dot w|^2 = eta^2 delta^T K^{1-2/q} delta under the full rule of order q.
 
-    >>> speed_power(Integer(2))
+    >>> speed_power(sympify(2))
     0
     """
     return 1 - 2 / sympify(q)
@@ -100,7 +100,7 @@ def speed_power(q: Expr = Q) -> Expr:
 def block_power(power: Expr) -> Expr:
     r"""d^{s-1} kappa^s, what each block contributes where the full kernel has kappa^s: d times the mean of its blocks.
 
-    >>> block_power(Integer(1))
+    >>> block_power(sympify(1))
     kappa
     """
     return DEPTH ** (power - 1) * KAPPA**power

@@ -128,7 +128,7 @@ def least_acceleration(formula: Expr) -> Decision:
     growing = (1 + x) ** (2 / Q)
     return all_of(equal(formula, ratio.subs(x, 0)), equal(ratio, growing), positive(growing.diff(x))).explain(
         step("The ratio of the speeds is", acceleration()),
-        step("With the norm written 1/(1 + x), x >= 0, it is", growing),
+        step("With the norm written $`1/(1 + x)`$ for $`x \\ge 0`$ it is", growing),
         step("which grows with x from", formula),
     )
 

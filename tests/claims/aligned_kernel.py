@@ -1,6 +1,5 @@
 """The kernel of aligned networks: its spectrum is made of products of mode values, its rank of the narrowest width."""
 
-
 from __future__ import annotations
 
 from functools import lru_cache

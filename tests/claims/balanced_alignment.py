@@ -1,6 +1,5 @@
 """Balance is alignment: the defect of every layer is fed by imbalance, and a balanced network is a root of its map."""
 
-
 from __future__ import annotations
 
 from functools import lru_cache

@@ -31,9 +31,7 @@ from tests.claims.settings import Setting, array, sizes
 
 Widths = str | tuple[int, ...]
 GIVEN = (BALANCED, FULL_ROW_RANK, WHITENED)
-SHAPES = grid(depth=[2, 3, 5], widths=["square", "wide"], seed=[0]) + grid(
-    depth=[1, 3], widths=["narrowing"], seed=[1]
-)
+SHAPES = grid(depth=[2, 3, 5], widths=["square", "wide"], seed=[0]) + grid(depth=[1, 3], widths=["narrowing"], seed=[1])
 
 
 @lru_cache(maxsize=64)

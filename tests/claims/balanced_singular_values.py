@@ -52,9 +52,7 @@ def diagonal_of_the_velocity(formula):
 
 
 @lru_cache(maxsize=128)
-def value_speeds(
-    depth: int, q: float, widths: Widths, seed: int
-) -> tuple[Setting, np.ndarray, np.ndarray, np.ndarray]:
+def value_speeds(depth: int, q: float, widths: Widths, seed: int) -> tuple[Setting, np.ndarray, np.ndarray, np.ndarray]:
     """Derivatives of the singular values of the map along a rule, by differentiating through their decomposition."""
     stiffness(depth, q)
     setting = unaligned(depth, widths, seed)

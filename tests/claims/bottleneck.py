@@ -192,9 +192,7 @@ projected = Claim(
     given=(BOTTLENECK,),
     uses=("alignment.kernel-rank",),
     near_misses={
-        "outputs and inputs counted twice": lambda: (
-            (U * U.T * DELTA + DELTA * V * V.T) * (-ETA)
-        ),
+        "outputs and inputs counted twice": lambda: (U * U.T * DELTA + DELTA * V * V.T) * (-ETA),
         "inside both spaces only": lambda: U * U.T * DELTA * V * V.T * (-ETA),
     },
     falsifiers={"the whole error": lambda: DELTA * (-ETA)},

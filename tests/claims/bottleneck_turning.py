@@ -164,9 +164,7 @@ def ends(depth: int, widths: Widths, time: float, seed: int, starts: int = 6) ->
     return array(losses), integration(slope * course.error) + remainder(rest), rank
 
 
-@best.check(
-    grid(depth=[2], widths=[(4, 2, 4)], time=[12.0], seed=[0])
-)
+@best.check(grid(depth=[2], widths=[(4, 2, 4)], time=[12.0], seed=[0]))
 def flows_from_random_weights(formula, depth, widths, time, seed):
     """The loss at the end of natural gradient flows from six random starts."""
     losses, bound, rank = ends(depth, widths, time, seed)

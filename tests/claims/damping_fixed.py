@@ -122,8 +122,12 @@ def speeds_of_all_modes(formula):
     cap = float(evaluate(formula, {J_MIN: 1e-3, J_MAX: 10.0}))
     series.append(Series("best slowest speed", [1e-3, 10.0], [cap, cap], "bound"))
     panel = Panel(
-        "One damping cannot serve all modes", r"coupling $\Vert j\Vert$", r"speed per $\eta\,|\sigma_\Delta|$",
-        tuple(series), log_x=True, log_y=True,
+        "One damping cannot serve all modes",
+        r"coupling $\Vert j\Vert$",
+        r"speed per $\eta\,|\sigma_\Delta|$",
+        tuple(series),
+        log_x=True,
+        log_y=True,
     )
     return Figure(
         "Speed of modes under three fixed dampings and under the square root rule: lines from the formulas, dots "

@@ -179,8 +179,7 @@ def escape_over_start(formula):
             else:
                 line = evaluate(formula, {**values, SIGMA_0: fine})
             dots = [
-                half_time(halfway(depth, q, (1,) * (depth + 1), float(s), (1.0,)), q, tolerance=1e-6)[0]
-                for s in starts
+                half_time(halfway(depth, q, (1,) * (depth + 1), float(s), (1.0,)), q, tolerance=1e-6)[0] for s in starts
             ]
             series += [Series(f"depth {depth}", fine, line), Series("", starts, dots, "simulation")]
         panels.append(

@@ -148,7 +148,11 @@ def _extrapolated(setting: Setting, order: int = 4096) -> tuple[np.ndarray, np.n
     tail = exp(spread / order) * size
     noise = power_rounding(setting, 0)
     amplified = Bound(tuple((name, 32 * order * part) for name, part in noise.parts))
-    return limit, slope, (
-        remainder(tail * (spread / order) ** 3 / 6) + Bound(tuple((n, 5 * part) for n, part in noise.parts)),
-        remainder(tail * spread**4 / order**3 / 24) + amplified,
+    return (
+        limit,
+        slope,
+        (
+            remainder(tail * (spread / order) ** 3 / 6) + Bound(tuple((n, 5 * part) for n, part in noise.parts)),
+            remainder(tail * spread**4 / order**3 / 24) + amplified,
+        ),
     )

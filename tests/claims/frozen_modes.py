@@ -1,6 +1,5 @@
 """Frozen and active modes: how many zero layers stop a mode, and how many modes a network can learn."""
 
-
 from __future__ import annotations
 
 from functools import lru_cache

@@ -119,14 +119,14 @@ symmetric = Claim(
     formula=hessian.bilinear,
     lhs=r"u \cdot H v",
     near_misses={
-        "curvature of the map counted twice": lambda: hessian.bilinear()
-        + words.trace(hessian.W_DDOT_UV * SIGMA_X * DELTA.T),
-        "covariance missing at the gap": lambda: words.trace(hessian.W_DOT_U * SIGMA_X * hessian.W_DOT_V.T)
-        + words.trace(hessian.W_DDOT_UV * DELTA.T),
+        "curvature of the map counted twice": lambda: (
+            hessian.bilinear() + words.trace(hessian.W_DDOT_UV * SIGMA_X * DELTA.T)
+        ),
+        "covariance missing at the gap": lambda: (
+            words.trace(hessian.W_DOT_U * SIGMA_X * hessian.W_DOT_V.T) + words.trace(hessian.W_DDOT_UV * DELTA.T)
+        ),
     },
-    falsifiers={
-        "curvature of the map left out": lambda: words.trace(hessian.W_DOT_U * SIGMA_X * hessian.W_DOT_V.T)
-    },
+    falsifiers={"curvature of the map left out": lambda: words.trace(hessian.W_DOT_U * SIGMA_X * hessian.W_DOT_V.T)},
     remark=(
         "Along one move the first term is a square; only the second can be negative. It needs a gap and a map that is "
         "curved in the weights: one layer has no curvature, and at the teacher there is no gap."

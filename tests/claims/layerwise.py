@@ -73,9 +73,7 @@ def _by_autograd(setting: Setting, shares: str) -> np.ndarray:
     return np.concatenate(found)
 
 
-@update.check(
-    NETS + grid(depth=[1, 2, 3], widths=SHAPES, start=["correlated"], shares=["rising"], seed=[0, 1])
-)
+@update.check(NETS + grid(depth=[1, 2, 3], widths=SHAPES, start=["correlated"], shares=["rising"], seed=[0, 1]))
 def blocks_by_automatic_differentiation(formula, depth, widths, start, shares, seed):
     """The rule, and the pseudo-inverse of every differentiated block, against the formula in all layers."""
     setting = network(depth, widths, start, seed)

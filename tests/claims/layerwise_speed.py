@@ -162,9 +162,7 @@ root_any = Claim(
 def isometries(formula):
     """With exponent zero on the singular values a layer's update is the error between two isometries."""
     move = -ETA / sqrt(DEPTH) * (layerwise.V_A * layerwise.U_A.T * DELTA * layerwise.V_B * layerwise.U_B.T)
-    whole = tuple(
-        words.rule(frame * frame.T, words.identity(frame.rows)) for frame in (layerwise.U_A, layerwise.V_B)
-    )
+    whole = tuple(words.rule(frame * frame.T, words.identity(frame.rows)) for frame in (layerwise.U_A, layerwise.V_B))
     length = words.trace(move * move.T)
     share = ETA**2 / DEPTH * words.trace(DELTA * DELTA.T)
     return all_of(

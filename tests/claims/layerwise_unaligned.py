@@ -85,8 +85,9 @@ determinant = Claim(
     given=(SQUARE, FULL_RANK, WHITENED),
     uses=("layerwise.natural-update",),
     near_misses={
-        "inverse of the displacement's transpose": lambda: -ETA_I
-        * words.trace(invariants.inverse("W^{-1}", "Winv").T * invariants.SQUARE_DELTA),
+        "inverse of the displacement's transpose": lambda: (
+            -ETA_I * words.trace(invariants.inverse("W^{-1}", "Winv").T * invariants.SQUARE_DELTA)
+        ),
     },
     falsifiers={
         "displacement alone": lambda: -ETA_I * words.trace(invariants.SQUARE_DELTA),

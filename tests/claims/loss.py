@@ -67,8 +67,9 @@ quadratic_form = Claim(
         ),
     },
     falsifiers={
-        "explained variance added": lambda: loss.excess()
-        + words.trace(loss.SIGMA_YY + loss.W_STAR * SIGMA_X * loss.W_STAR.T) / 2,
+        "explained variance added": lambda: (
+            loss.excess() + words.trace(loss.SIGMA_YY + loss.W_STAR * SIGMA_X * loss.W_STAR.T) / 2
+        ),
         "inputs taken as white": lambda: words.trace(DELTA * DELTA.T) / 2 + loss.unexplained(),
     },
     remark=(

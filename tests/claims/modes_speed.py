@@ -239,9 +239,7 @@ def product_of_two_velocities(formula, depth, q, widths, start, seed, device="cp
     wanted = predicted(formula, setting, q)[0]
     bound = _product_rounding(setting, first, second, q, conjugate)
     middle_bound = _product_rounding(setting, middle, middle, 2.0, 2.0)
-    return both(
-        agree(first * second, wanted, bound=bound), agree(middle**2, wanted, bound=middle_bound)
-    ).on(setting)
+    return both(agree(first * second, wanted, bound=bound), agree(middle**2, wanted, bound=middle_bound)).on(setting)
 
 
 def _product_rounding(setting: Setting, first: np.ndarray, second: np.ndarray, q: float, p: float) -> Bound:

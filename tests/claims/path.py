@@ -208,9 +208,7 @@ def slopes_of_the_printed_path(formula, depth, q, widths, seed):
     return _slopes_agree(formula, depth, q, widths, seed)
 
 
-@printed.check(
-    grid(depth=[2], q=[1], widths=["square"], seed=[0]) + grid(depth=[3], q=[2], widths=["wide"], seed=[0])
-)
+@printed.check(grid(depth=[2], q=[1], widths=["square"], seed=[0]) + grid(depth=[3], q=[2], widths=["wide"], seed=[0]))
 def second_mode_when_the_first_is_halfway(formula, depth, q, widths, seed, accuracy=1.0):
     """Layer value of the weaker mode when the stronger one is halfway, along a flow and along the asserted slope."""
     setting = balanced_modes(depth, widths, (2.0, 1.0), 0.01, seed)

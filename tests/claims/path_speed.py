@@ -177,10 +177,16 @@ def race_on_a_strong_teacher(formula):
         setting = balanced_modes(2, "square", (goal,), 0.01, 0)
         seen.append(until_half(setting, GradientDescent())[0] / until_half(setting, NaturalGradient())[0])
     ratios = Panel(
-        "Half-maximum times", r"teacher value $\sigma^*$", r"$t_\mathrm{SGD}\,/\,t_\mathrm{NGD}$",
-        (Series("theory", goals, line), Series("networks", dots, seen, "simulation"),
-         Series("equal times", [goals[0], goals[-1]], [1.0, 1.0], "reference")),
-        log_x=True, log_y=True,
+        "Half-maximum times",
+        r"teacher value $\sigma^*$",
+        r"$t_\mathrm{SGD}\,/\,t_\mathrm{NGD}$",
+        (
+            Series("theory", goals, line),
+            Series("networks", dots, seen, "simulation"),
+            Series("equal times", [goals[0], goals[-1]], [1.0, 1.0], "reference"),
+        ),
+        log_x=True,
+        log_y=True,
     )
     setting, times = balanced_modes(2, "square", (10.0,), 0.01, 0), np.linspace(0.0, 1.5, 16)
     heights = 10.0 - 9.9 * np.geomspace(1.0, 1e-14, 300)

@@ -47,7 +47,7 @@ def theory_path(name: str, start: tuple[float, float]) -> np.ndarray:
         "square root NGD-d": lambda s: np.array([x + s, y + s]),
     }
     member = members.get(name, lambda s: np.sqrt(np.array([x * x + s, y * y + s])))
-    low = {"NGD-d": -5.0, "square root NGD-d": -min(start)}.get(name, -min(start) ** 2)
+    low = {"NGD-d": -5.0, "square root NGD-d": -min(start)}.get(name, -(min(start) ** 2))
     end = brentq(lambda s: float(np.prod(member(s))) - 1, low, 5.0)
     return np.stack([member(s) for s in np.linspace(0.0, end, 40)], axis=1)
 
@@ -68,7 +68,9 @@ def _panel(formula, name: str) -> Panel:
         seen = dots[(dots[:, :, k] < EDGE).all(1), :, k]
         marks.append(Series("", *seen.T, "simulation"))
     return Panel(
-        title, r"$\sigma_1$", r"$\sigma_2$",
+        title,
+        r"$\sigma_1$",
+        r"$\sigma_2$",
         series=(*lines, *marks, _contour(1.0)),
         arrows=(Arrows(*points, u, v), Arrows(*points, *simulated, "simulation")),
         contours=tuple(_contour(level) for level in (0.1, 0.35, 0.65, 1.5, 2.2, 3.0)),

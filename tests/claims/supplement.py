@@ -128,4 +128,3 @@ def whole_curvature(formula, widths, q, seed):
     dual = u @ (factors * (u.T @ array(setting.problem.error(setting.net)) @ v)) @ v.T
     predicted = np.concatenate([(-RATE * part).ravel() for part in (w2.T @ dual, dual @ w1.T)])
     return agree(primal_velocity(setting, q), predicted, bound=power_rounding(setting, -1 / q)).on(setting)
-

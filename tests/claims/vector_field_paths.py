@@ -171,9 +171,7 @@ def ratio_of_map_rates(formula, depth, widths, seed):
     values = mode_values(setting)
     coupling = np.abs(values[J_I])
     rates = [map_rates(setting, FIELDS[name]) for name in ("square root NGD-d", "square root NGD")]
-    predicted = evaluate(
-        formula, {vector_field.ABSOLUTE_SUM: coupling.sum(0), NORM_J: values[NORM_J][0], DEPTH: depth}
-    )
+    predicted = evaluate(formula, {vector_field.ABSOLUTE_SUM: coupling.sum(0), NORM_J: values[NORM_J][0], DEPTH: depth})
     # a rate of the map sums the velocities of the layers, each with its error, times the couplings
     errors = [field(setting, FIELDS[name])[1].total for name in ("square root NGD-d", "square root NGD")]
     gaps = float(np.abs(values[SIGMA_DELTA]).max())

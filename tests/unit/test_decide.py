@@ -144,9 +144,7 @@ def test_splitting_of_powers_can_be_switched_off():
     assert not zero(expr, positive_powers=False).proved
 
 
-@pytest.mark.parametrize(
-    "bad", [0.5 * x, sp.nan, sp.zoo, x + sp.oo, sp.MatrixSymbol("M", 2, 2), x > 0], ids=str
-)
+@pytest.mark.parametrize("bad", [0.5 * x, sp.nan, sp.zoo, x + sp.oo, sp.MatrixSymbol("M", 2, 2), x > 0], ids=str)
 def test_inexact_input_is_rejected(bad):
     with pytest.raises(ValueError, match="expr: "):
         zero(bad)

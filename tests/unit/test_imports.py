@@ -25,9 +25,7 @@ def imported(source: str) -> set[str]:
             names.add(node.module.split(".")[0])
         elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
             names |= {
-                a.value.split(".")[0]
-                for a in node.args
-                if isinstance(a, ast.Constant) and isinstance(a.value, str)
+                a.value.split(".")[0] for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
             }
     return names
 
@@ -36,9 +34,7 @@ def imported(source: str) -> set[str]:
 def test_imports_point_one_way(library):
     files = sorted((ROOT / library).rglob("*.py"))
     assert files
-    offenders = {
-        str(f.relative_to(ROOT)): bad for f in files if (bad := imported(f.read_text()) & FORBIDDEN[library])
-    }
+    offenders = {str(f.relative_to(ROOT)): bad for f in files if (bad := imported(f.read_text()) & FORBIDDEN[library])}
     assert not offenders
 
 
@@ -53,8 +49,6 @@ def test_the_scan_sees_every_way_to_import():
 
 
 def test_importing_the_theory_loads_no_network_library():
-    code = (
-        "import sys, derivations.code, derivations.words, derivations.decide; print('torch' in sys.modules)"
-    )
+    code = "import sys, derivations.code, derivations.words, derivations.decide; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -86,10 +86,7 @@ def test_differential_is_the_derivative_of_the_polynomial(pair, x, y, z, directi
     dx = Letter("dX", "n", "n")
     at = [direct({X: x + h * direction, Y: y, Z: z}).ravel() for h in range(-4, 5)]
     weights = [Rational(w) for w in "1/280 -4/105 1/5 -4/5 0 4/5 -1/5 4/105 -1/280".split()]
-    slope = [
-        sum(w * int(entry) for w, entry in zip(weights, column, strict=True))
-        for column in zip(*at, strict=True)
-    ]
+    slope = [sum(w * int(entry) for w, entry in zip(weights, column, strict=True)) for column in zip(*at, strict=True)]
     change = differential(word, {X: dx})
     value = evaluate(change, {X: x, Y: y, Z: z, dx: direction, "n": 2})
     assert [Rational(int(v)) for v in value.ravel()] == slope
