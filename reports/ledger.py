@@ -104,15 +104,21 @@ def resolve(entries: Mapping[str, Mapping[str, Any]], known: Mapping[str, str]) 
 
 
 def _with_kept_checks(entry: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Checks that this run skipped keep the evidence of the run that is committed."""
+    """Checks that this run skipped keep the evidence of the run that is committed, rejections included."""
     if not before:
         return entry
-    checks = dict(entry["checks"])
+    checks, kept = dict(entry["checks"]), set()
     for name, check in checks.items():
         old = before.get("checks", {}).get(name)
         if check["skipped"] and old and old.get("supports", 0) + old.get("contradicts", 0) > 0:
-            checks[name] = {**old, "kept": True}
-    return {**entry, "checks": checks}
+            checks[name] = old
+            kept.add(name)
+    order = [*entry["proofs"], *checks]
+    falsifiers = {
+        wrong: sorted({*killers, *(kept & set(before["falsifiers"].get(wrong, ())))}, key=order.index)
+        for wrong, killers in entry["falsifiers"].items()
+    }
+    return {**entry, "checks": checks, "falsifiers": falsifiers}
 
 
 def publish(
