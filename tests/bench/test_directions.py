@@ -87,9 +87,7 @@ def test_scipy_on_stacked_seeds(benchmark, size, seeds):
         return -np.stack([lower, back @ first.swapaxes(-1, -2), upper]).ravel()
 
     def both():
-        runs = [
-            solve_ivp(rhs, (0, 10), start.ravel(), method="DOP853", rtol=r, atol=r) for r in (1e-12, 3e-14)
-        ]
+        runs = [solve_ivp(rhs, (0, 10), start.ravel(), method="DOP853", rtol=r, atol=r) for r in (1e-12, 3e-14)]
         return np.abs(runs[0].y[:, -1] - runs[1].y[:, -1]).max()
 
     assert benchmark.pedantic(both, rounds=3) < 1e-9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,12 @@ def at_most(lower: Any, upper: Any, *, bound: Bound) -> Evidence:
         return Evidence(Outcome.CONTRADICTS, float("inf"), bound.total, bound.parts, "not a number", **samples)
     outcome = Outcome.SUPPORTS if violation <= bound.total else Outcome.CONTRADICTS
     return Evidence(outcome, max(violation, 0.0), bound.total, bound.parts, **samples)
+
+
+def at_least(observed: Any, lower: Any, *, bound: Bound) -> Evidence:
+    """Supports iff ``observed >= lower - bound`` everywhere; the error is the largest shortfall."""
+    found = at_most(lower, observed, bound=bound)
+    return replace(found, observed=found.predicted, predicted=found.observed)
 
 
 def equal(observed: Any, predicted: Any) -> Evidence:

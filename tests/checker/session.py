@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import signal
@@ -57,21 +58,29 @@ def _sources() -> Mapping[str, str]:
 
 
 def fingerprint(claim_id: str, options: Options) -> str:
-    """A digest of everything a record depends on: libraries, engine, the claim's own module, options, versions.
+    """A digest of everything a record depends on: libraries, engine, the claim's module with its imports, versions.
 
-    Modules that declare other claims are left out, so that editing one topic does not rerun the rest.
+    Modules of ``tests.claims`` that the claim's module does not reach are left out, so that editing one topic does
+    not rerun the rest.
     """
-    module = _module_of(claim_id)
-    others = {name for name in _declaring() if name != module}
-    parts = [f"{path} {digest}" for path, digest in _sources().items() if path not in others]
+    reached = _reached(_module_of(claim_id))
+    here = f"{_TREES[-1]}/"
+    parts = [f"{path} {digest}" for path, digest in _sources().items() if not path.startswith(here) or path in reached]
     text = "\n".join([*parts, str(sorted(asdict(options).items())), str(environment(options.device))])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache
-def _declaring() -> Mapping[str, str]:
-    """The path of the module that declares each claim, as path -> path (a set with an order)."""
-    return {path: path for path in map(_module_of, load())}
+def _reached(path: str) -> frozenset[str]:
+    """The modules of ``tests.claims`` that a module imports, directly or not, itself included."""
+    found, due = {path}, [path]
+    while due:
+        tree = ast.parse((ledger.ROOT / due.pop()).read_text(encoding="utf-8"))
+        names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        new = {name.replace(".", "/") + ".py" for name in names if name.startswith("tests.claims.")} - found
+        found |= new
+        due += new
+    return frozenset(found)
 
 
 def _module_of(claim_id: str) -> str:

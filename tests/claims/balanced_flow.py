@@ -26,7 +26,7 @@ from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import BALANCED, FULL_ROW_RANK, WHITENED
 from tests.claims.growth import rule_of, stiffness
-from tests.claims.map_dynamics import RATE
+from tests.claims.modes_natural import RATE
 from tests.claims.settings import Setting, array, sizes
 
 Widths = str | tuple[int, ...]

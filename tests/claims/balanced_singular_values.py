@@ -18,7 +18,7 @@ from tests.checker.evidence import Evidence
 from tests.claims.balanced_flow import GIVEN, frame_of, pair_rounding, unaligned
 from tests.claims.growth import rule_of, stiffness
 from tests.claims.hessian import moved
-from tests.claims.map_dynamics import RATE
+from tests.claims.modes_natural import RATE
 from tests.claims.settings import Setting, array
 
 Widths = str | tuple[int, ...]

@@ -22,7 +22,7 @@ from tests.checker.compare import agree, vanishes
 from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ACTIVE, ALIGNED, BALANCED, WHITENED
-from tests.claims.map_dynamics import NONNEGATIVE, balanced_start, map_history, order_rule
+from tests.claims.maps import NONNEGATIVE, balanced_start, map_history, order_rule
 from tests.claims.settings import Setting, aligned, array
 
 GIVEN = (ALIGNED, ACTIVE, WHITENED, BALANCED, NONNEGATIVE)

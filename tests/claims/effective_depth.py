@@ -18,7 +18,7 @@ from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.escape import half_time, halfway
 from tests.claims.growth import GIVEN, stiffness
-from tests.claims.map_dynamics import balanced_start, map_rounding, measured
+from tests.claims.maps import balanced_start, map_rounding, measured
 from tests.claims.settings import Setting
 from tests.claims.tradeoff import SIZES, pulls
 

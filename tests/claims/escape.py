@@ -19,7 +19,7 @@ from tests.checker.compare import agree
 from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.growth import GIVEN, balanced_values, rule_of, stiffness
-from tests.claims.map_dynamics import balanced_start, map_velocity
+from tests.claims.maps import balanced_start, map_velocity
 from tests.claims.settings import Setting, array
 
 Widths = str | tuple[int, ...]

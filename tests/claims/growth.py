@@ -30,7 +30,8 @@ from tests.checker.compare import agree
 from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ALIGNED, BALANCED, DEFINITE, FULL_ROW_RANK, WHITENED
-from tests.claims.map_dynamics import RATE, balanced_start
+from tests.claims.maps import balanced_start
+from tests.claims.modes_natural import RATE
 from tests.claims.settings import Setting, array, near_solution
 
 GIVEN = (ALIGNED, BALANCED, WHITENED)

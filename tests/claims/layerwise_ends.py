@@ -17,7 +17,7 @@ from numerics.networks import DeepLinear
 from numerics.rules import BlockFractional, BlockNatural, Fractional, NaturalGradient, Rule
 from tests.checker.bounds import integration, remainder, rounding
 from tests.checker.claim import Assumption, Claim, grid
-from tests.checker.compare import agree, at_most, both
+from tests.checker.compare import agree, at_least, both
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ALIGNED, COUPLED, WHITENED
 from tests.claims.blocks import RATE, heading
@@ -139,7 +139,7 @@ def _norms(formula, depth, widths, factor, seed):
     condition = max(1.0, largest / float(np.abs(growth - 1).min()) ** 2)
     bound = type(parts)(tuple((name, part * 2 * depth * condition * largest**0.5) for name, part in parts.parts))
     exact = agree(found, predicted, bound=bound, scale=largest)
-    return both(exact, at_most(0.0, found, bound=bound)).on(setting)
+    return both(exact, at_least(found, 0.0, bound=bound)).on(setting)
 
 
 @norm.check(

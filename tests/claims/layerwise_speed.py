@@ -20,7 +20,7 @@ from numerics.networks import flatten
 from numerics.rules import BlockFractional, BlockNatural, Fractional, NaturalGradient
 from tests.checker.bounds import rounding
 from tests.checker.claim import Claim, grid
-from tests.checker.compare import agree, at_most, both
+from tests.checker.compare import agree, at_least, both
 from tests.checker.evidence import Bound
 from tests.claims.assumptions import ACTIVE, ALIGNED, COUPLED, WHITENED
 from tests.claims.blocks import RATE, SHAPES, UNOBSTRUCTED, block_rounding, network
@@ -78,7 +78,7 @@ def _surplus(formula, depth, widths, start, seed):
     scale = float((found + 1).max())
     bound = rounding(scale, 4) + Bound((("rounding of the velocities", 4 * relative * scale),))
     exact = agree(found, predicted, bound=bound, scale=scale)
-    return both(exact, at_most(0.0, found, bound=bound)).on(setting)
+    return both(exact, at_least(found, 0.0, bound=bound)).on(setting)
 
 
 @surplus.check(

@@ -19,7 +19,7 @@ from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.escape import half_time, halfway
 from tests.claims.growth import GIVEN, balanced_values, rule_of
-from tests.claims.map_dynamics import balanced_start, map_rounding, measured
+from tests.claims.maps import balanced_start, map_rounding, measured
 from tests.claims.settings import Setting, array
 
 Widths = str | tuple[int, ...]

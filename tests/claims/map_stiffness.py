@@ -19,7 +19,7 @@ from tests.checker.compare import agree, slope
 from tests.checker.evidence import Bound, Evidence, Outcome
 from tests.claims.assumptions import BALANCED
 from tests.claims.emergence import CONVERGED, trained
-from tests.claims.map_dynamics import GIVEN, balanced_start, map_rounding, measured, order_rule
+from tests.claims.maps import GIVEN, balanced_start, map_rounding, measured, order_rule
 from tests.claims.modes import mode_values, mode_velocity, velocity_rounding
 from tests.claims.modes_natural import RATE, started
 from tests.claims.settings import Setting, aligned, array

@@ -13,7 +13,7 @@ from derivations.notation import NORM_J, SIGMA, SIGMA_0, SIGMA_STAR, Q
 from numerics.rules import Fractional, GradientDescent, NaturalGradient
 from tests.checker.bounds import integration
 from tests.checker.claim import Assumption, Claim, grid
-from tests.checker.compare import agree, at_most, both
+from tests.checker.compare import agree, at_least, both
 from tests.checker.evidence import Bound, Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ACTIVE, ALIGNED, BALANCED, WHITENED
@@ -101,7 +101,7 @@ def _at_least(formula, depth: int, q: float, widths: str, weakest: float, strong
     observed, bound = speed_ratio(setting, q)
     floor = evaluate(formula, {})
     reached = agree(observed.min(), floor, bound=bound)
-    return both(at_most(floor, observed, bound=bound), reached).on(setting)
+    return both(at_least(observed, floor, bound=bound), reached).on(setting)
 
 
 @faster.check(

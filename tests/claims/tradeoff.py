@@ -22,7 +22,8 @@ from tests.checker.compare import agree
 from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.growth import GIVEN
-from tests.claims.map_dynamics import RATE, balanced_start, map_rounding, measured
+from tests.claims.maps import balanced_start, map_rounding, measured
+from tests.claims.modes_natural import RATE
 from tests.claims.settings import Setting
 
 tradeoff = Claim(

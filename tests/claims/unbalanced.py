@@ -19,7 +19,7 @@ from tests.checker.evidence import Bound, Evidence, Outcome
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.assumptions import ACTIVE, ALIGNED, WHITENED
 from tests.claims.closed_forms import returned_times
-from tests.claims.map_dynamics import NONNEGATIVE, map_history, order_rule
+from tests.claims.maps import NONNEGATIVE, map_history, order_rule
 from tests.claims.settings import Setting, aligned, array
 
 GIVEN = (ALIGNED, ACTIVE, WHITENED, NONNEGATIVE)

@@ -19,7 +19,7 @@ from tests.checker.compare import agree, at_most, both
 from tests.checker.evidence import Bound
 from tests.claims.assumptions import ALIGNED, BALANCED, WHITENED
 from tests.claims.closed_forms import GIVEN, ZERO_MAP, returned_times
-from tests.claims.map_dynamics import NONNEGATIVE, balanced_start, map_history, order_rule
+from tests.claims.maps import NONNEGATIVE, balanced_start, map_history, order_rule
 from tests.claims.settings import array
 
 delayed = Claim(

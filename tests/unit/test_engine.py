@@ -16,7 +16,7 @@ from reports.verdict import Word
 from tests.checker import registry
 from tests.checker.bounds import rounding
 from tests.checker.claim import Assumption, Claim, grid
-from tests.checker.compare import agree, exact
+from tests.checker.compare import agree, at_least, at_most, exact
 from tests.checker.evidence import Bound, Evidence, Outcome
 from tests.checker.examine import Options, examine
 from tests.checker.seeds import seed_of
@@ -178,6 +178,15 @@ def test_loose_budget_is_blind():
 def test_budget_must_be_finite(value):
     with pytest.raises(ValueError, match="allowed: finite and >= 0"):
         Bound((("bad", value),))
+
+
+def test_inequalities_know_their_sides():
+    tight = rounding(1.0, 4)
+    assert at_most(1.0, 2.0, bound=tight).outcome is Outcome.SUPPORTS
+    assert at_most(2.0, 1.0, bound=tight).outcome is Outcome.CONTRADICTS
+    short = at_least(1.0, 2.0, bound=tight)
+    assert short.outcome is Outcome.CONTRADICTS and short.observed == (1.0,) and short.predicted == (2.0,)
+    assert at_most(float("nan"), 1.0, bound=tight).outcome is Outcome.CONTRADICTS
 
 
 def test_shapes_must_agree():

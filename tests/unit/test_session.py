@@ -103,3 +103,9 @@ def test_bad_parameters_are_one_line(settings, text):
 def test_unknown_claims_are_answered_with_close_ones():
     with pytest.raises(ValueError, match="did you mean modes.fractional-rate"):
         trial.attempt("modes.fractional-rates", {})
+
+
+def test_fingerprints_follow_imports():
+    reached = session._reached("tests/claims/closed_forms.py")
+    assert {"tests/claims/closed_forms.py", "tests/claims/maps.py", "tests/claims/settings.py"} <= reached
+    assert "tests/claims/loss.py" not in reached
