@@ -19,30 +19,38 @@ def papers_pages(ledger: Ledger) -> dict[str, str]:
     found: dict[str, str] = {}
     for paper, group in groupby(labels, key=lambda label: ledger["statements"][label]["paper"]):
         name, full = PAPERS.get(paper, (slug(paper), paper))
-        found.update(_guide(ledger, f"papers/{name}", full, list(group)))
+        mine = list(group)
+        own, beyond = [one for one in mine if not _is_beyond(one)], [one for one in mine if _is_beyond(one)]
+        found.update(
+            _guide(ledger, f"papers/{name}", full, own, f"[beyond the paper]({name}-beyond.md)" * bool(beyond))
+        )
+        if beyond:
+            title = f"Beyond the paper: {full}"
+            found.update(_guide(ledger, f"papers/{name}-beyond", title, beyond, f"[the paper itself]({name}.md)"))
     return found
 
 
-def _guide(ledger: Ledger, stem: str, full: str, labels: list[str]) -> dict[str, str]:
+def _is_beyond(label: str) -> bool:
+    """Labels of statements that the paper does not make."""
+    return not label.startswith("C")
+
+
+def _guide(ledger: Ledger, stem: str, title: str, labels: list[str], other: str) -> dict[str, str]:
     claims = {one for label in labels for one in ledger["statements"][label]["claims"]}
+    links = ["[All claims](../index.md)", "[errata](../errata.md)", "[coverage](../coverage.md)", other]
     head = page(
-        f"# {full}",
-        "[All claims](../index.md) · [errata](../errata.md) · [coverage](../coverage.md)",
-        f"{len(labels)} {plural('statement', len(labels))} of the paper in its own order, "
-        f"checked by {len(claims)} {plural('claim', len(claims))}. {_beyond(labels)}".rstrip(),
+        f"# {title}",
+        " · ".join(filter(None, links)),
+        f"{len(labels)} {plural('statement', len(labels))} in the paper's own order, "
+        f"checked by {len(claims)} {plural('claim', len(claims))}.",
+        _tally(ledger, labels),
     )
-    head = page(head, _tally(ledger, labels))
     parts: list[str] = []
     for section, group in groupby(labels, key=lambda label: ledger["statements"][label]["section"]):
         blocks = [_statement(ledger, label) for label in group]
         parts.append(f"## {_section(section)}\n\n{blocks[0]}")
         parts += blocks[1:]
     return paginate(stem, head, parts)
-
-
-def _beyond(labels: list[str]) -> str:
-    more = [label for label in labels if label.startswith("B-")]
-    return f"{len(more)} of them, marked B, go beyond the paper." if more else ""
 
 
 def _tally(ledger: Ledger, labels: list[str]) -> str:

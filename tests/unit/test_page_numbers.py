@@ -20,7 +20,7 @@ def printed(content: str) -> set[str]:
     """The numbers that a reader sees in the prose of a page."""
     content = re.sub(r"^```.*?^```$", "", content, flags=re.DOTALL | re.MULTILINE)
     content = re.sub(r"\$`.*?`\$|`[^`\n]*`|!\[[^\]]*\]\([^)]*\)|\]\([^)]*\)", " ", content)
-    return set(_TOKEN.findall(content))
+    return set(_TOKEN.findall(content.replace("e-0", "e-")))
 
 
 def leaves(thing: Any) -> Iterator[Any]:
@@ -48,6 +48,16 @@ def known_numbers(ledger: dict[str, Any]) -> set[str]:
     return found | {str(count) for count in counts(ledger)}
 
 
+def guide_counts(ledger: dict[str, Any], paper: str) -> set[int]:
+    """Statements and claims of the two guides of a paper: its own statements, and those beyond it."""
+    table = complete(ledger)["statements"]
+    found: set[int] = set()
+    for beyond in (False, True):
+        mine = [table[one] for one in table if table[one]["paper"] == paper and one.startswith("C") is not beyond]
+        found |= {len(mine), len({name for said in mine for name in said["claims"]})}
+    return found
+
+
 def counts(ledger: dict[str, Any]) -> set[int]:
     claims, statements = list(ledger["claims"].values()), list(complete(ledger)["statements"].values())
     checks = [check for claim in claims for check in claim["checks"].values()]
@@ -56,6 +66,7 @@ def counts(ledger: dict[str, Any]) -> set[int]:
         found |= {len(mine := [c for c in claims if c["family"] == family]), *tally(mine).values()}
     for paper in {said["paper"] for said in statements}:
         mine = [said for said in statements if said["paper"] == paper]
+        found |= guide_counts(ledger, paper)
         claimed = sum(bool(said["claims"]) for said in mine)
         excused = sum(bool(said["reason"]) and not said["claims"] for said in mine)
         found |= {len(mine), claimed, excused, len(mine) - claimed - excused}
