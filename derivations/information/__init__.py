@@ -1,0 +1,1 @@
+"""Information geometry of deep networks at initialisation (paper B): mean field, Jacobian, Fisher, manifolds."""
