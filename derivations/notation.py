@@ -81,6 +81,12 @@ CHI = Symbol("chi", positive=True)
 LAYER = Symbol("ell", integer=True, nonnegative=True)
 WIDTH = Symbol("N", integer=True, positive=True)
 SAMPLES = Symbol("D", integer=True, positive=True)
+QSTAR = Symbol("q^*", positive=True)
+Q_LAYER = Symbol("q^{l}", positive=True)
+Q_BELOW = Symbol("q^{l-1}", positive=True)
+MU_1 = Symbol("mu_1", positive=True)
+MU_2 = Symbol("mu_2", positive=True)
+MU_3 = Symbol("mu_3", positive=True)
 
 SYMBOLS: Mapping[str, Symbol] = MappingProxyType(
     {name: entry for name, entry in globals().items() if isinstance(entry, Symbol)}
