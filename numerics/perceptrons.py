@@ -5,7 +5,7 @@ Samples are columns: x is (N_0, T), or (*S, N_0, T) with inputs of its own for e
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -146,16 +146,21 @@ def blocks(net: Perceptron, which: Parameters = "hidden") -> dict[str, slice]:
     return found
 
 
-def output_jacobians(found: Pass) -> tuple[Tensor, ...]:
-    """Return J_l = d h^g / d h^l for l = 1..L, each (*S, T, N_g, N_l), by one backward sweep."""
+def output_jacobians(found: Pass, left: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Return J_l = d h^g / d h^l for l = 1..L, each (*S, T, N_g, N_l); with left R (*S, T, N_g, r) the R^T J_l."""
+    return tuple(reversed([back for _, back in backward(found, left)]))
+
+
+def backward(found: Pass, left: Tensor | None = None) -> Iterator[tuple[int, Tensor]]:
+    """Yield (l, J_l) from l = L down to 1, so that no more than one layer needs to be kept; left as above."""
     net, t = found.net, found.samples
-    back = net.readout[..., None, :, :] * found.slopes[-1].mT[..., None, :]
-    sweep = [back]
-    for w, slope in zip(reversed(net.weights[1:]), reversed(found.slopes[:-1]), strict=True):
-        below = (back.flatten(-3, -2) @ w).unflatten(-2, (t, net.outputs))
-        back = below * slope.mT[..., None, :]
-        sweep.append(back)
-    return tuple(reversed(sweep))
+    top = net.readout[..., None, :, :] if left is None else left.mT @ net.readout[..., None, :, :]
+    back = top * found.slopes[-1].mT[..., None, :]
+    yield net.depth, back
+    for layer in range(net.depth - 1, 0, -1):
+        below = (back.flatten(-3, -2) @ net.weights[layer]).unflatten(-2, (t, back.shape[-2]))
+        back = below * found.slopes[layer - 1].mT[..., None, :]
+        yield layer, back
 
 
 def input_jacobian(found: Pass) -> Tensor:
