@@ -1,0 +1,84 @@
+"""Perceptrons on the critical line with their inputs, as the claims about paper B set them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from derivations.information.critical_line import CriticalPoint, critical_point
+from numerics import data
+from numerics.device import generator
+from numerics.ensembles import Ensemble, gaussian_inputs, perceptron, with_mean_square
+from numerics.perceptrons import Pass, Perceptron
+
+QSTARS = (9e-4, 1 / 64, 1 / 2, 8.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A network (or a batch of them) with inputs (N_0, T) or (*S, N_0, T), and where it came from."""
+
+    net: Perceptron
+    x: Tensor
+    qstar: float = float("nan")
+    ensemble: str = ""
+    source: str = field(default="gaussian")
+
+    @cached_property
+    def found(self) -> Pass:
+        """The forward pass, computed once."""
+        return self.net.forward(self.x)
+
+
+@lru_cache(maxsize=None)
+def point(activation: str, qstar: float) -> CriticalPoint:
+    """The critical point with fixed length ``qstar``; a ``ValueError`` says which activations have one."""
+    return critical_point(activation, qstar)
+
+
+@lru_cache(maxsize=256)
+def critical_sample(
+    qstar: float,
+    width: int,
+    depth: int,
+    *,
+    outputs: int = 10,
+    samples: int = 8,
+    seed: int = 0,
+    ensemble: Ensemble = "orthogonal",
+    activation: str = "tanh",
+    seeds: int | None = None,
+    inputs: str = "gaussian",
+    readout: float = 1.0,
+    inputs_width: int | None = None,
+    device: str = "cpu",
+) -> Sample:
+    """A critical network of equal widths whose first pre-activations have variance q^*, with biases at sigma_b.
+
+    ``inputs``: "gaussian" (independent, |x|^2 / N_0 exact) or the name of a data set (images scaled to the same length,
+    zero-padded to the width); ``readout`` scales an orthogonal or Gaussian readout without biases.
+    """
+    at, draw = point(activation, qstar), generator(seed, "cpu")
+    n_0 = width if inputs_width is None else inputs_width
+    net = perceptron(
+        (n_0, *[width] * depth),
+        outputs,
+        draw,
+        ensemble=ensemble,
+        sigma_w=at.sigma_w,
+        sigma_b=at.sigma_b,
+        readout=readout,
+        activation=activation,
+        seeds=seeds,
+        device=device,
+    )
+    if inputs == "gaussian":
+        x = gaussian_inputs(n_0, samples, at.second_moment, draw, exact=True)
+    else:
+        images = data.load(inputs).images
+        chosen = torch.randperm(images.shape[1], generator=draw)[:samples]
+        x = with_mean_square(data.padded(images[:, chosen], n_0), at.second_moment)
+    return Sample(net, x.to(net.device), qstar, ensemble, inputs)
