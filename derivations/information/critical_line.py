@@ -155,13 +155,13 @@ def moment_balls(activation: str, q: Any, digits: int = _DIGITS) -> tuple[arb, a
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation: {activation!r} given, allowed: {', '.join(ACTIVATIONS)}")
     if activation == "tanh":
-        slopes = (tanh_moment("slope", k, q, digits) for k in (1, 2, 3))
-        return (tanh_moment("value", 1, q, digits), *slopes)
+        first, *more = (tanh_moment("slope", k, q, digits) for k in (1, 2, 3))
+        return tanh_moment("value", 1, q, digits), first, more[0], more[1]
     with precision(digits):
         at = {QSTAR: acb(exact_ball(q))}
     forms = (second_moment(activation), *(slope_moment(activation, k) for k in (1, 2, 3)))
     second, first, *more = (ball(form, at, digits=digits).real for form in forms)
-    return (second, first, more[0], more[1])
+    return second, first, more[0], more[1]
 
 
 @lru_cache(maxsize=512)
