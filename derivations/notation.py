@@ -87,6 +87,7 @@ Q_BELOW = Symbol("q^{l-1}", positive=True)
 MU_1 = Symbol("mu_1", positive=True)
 MU_2 = Symbol("mu_2", positive=True)
 MU_3 = Symbol("mu_3", positive=True)
+LAYERS = Symbol("L", integer=True, positive=True)
 
 SYMBOLS: Mapping[str, Symbol] = MappingProxyType(
     {name: entry for name, entry in globals().items() if isinstance(entry, Symbol)}
