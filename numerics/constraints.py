@@ -75,12 +75,12 @@ def acceleration(surface: Surface, w: Tensor, v: Tensor) -> Tensor:
     The Euler-Lagrange equation of g_w(v, v) / 2 with c(w) = 0: its multipliers and the acceleration solve one linear
     system with the second derivative of the constraint on the right.
     """
-    normals, bend = _jacobian(surface, w), _bend(surface, w, v, v)
-    if surface.energy is None:
+    normals, bend, energy = _jacobian(surface, w), _bend(surface, w, v, v), surface.energy
+    if energy is None:
         return _shortest(normals, -bend).reshape(w.shape)
-    momentum = grad(lambda at, u: surface.energy(at, u) / 2, argnums=1)
+    momentum = grad(lambda at, u: energy(at, u) / 2, argnums=1)
     mass = jacrev(momentum, argnums=1)(w, v).reshape(w.numel(), w.numel())
-    force = grad(lambda at: surface.energy(at, v) / 2)(w) - jvp(lambda at: momentum(at, v), (w,), (v,))[1]
+    force = grad(lambda at: energy(at, v) / 2)(w) - jvp(lambda at: momentum(at, v), (w,), (v,))[1]
     corner = torch.zeros(len(normals), len(normals), dtype=w.dtype)
     system = torch.cat([torch.cat([mass, normals.mT], 1), torch.cat([normals, corner], 1)])
     return torch.linalg.solve(system, torch.cat([force.reshape(-1), -bend]))[: w.numel()].reshape(w.shape)
@@ -88,8 +88,8 @@ def acceleration(surface: Surface, w: Tensor, v: Tensor) -> Tensor:
 
 def jet(surface: Surface, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the first three derivatives of the geodesic at its start, the third by differentiating the second."""
-    start, jerk = jvp(lambda at, u: acceleration(surface, at, u), (w, v), (v, acceleration(surface, w, v)))
-    return v, start, jerk
+    found = jvp(lambda at, u: acceleration(surface, at, u), (w, v), (v, acceleration(surface, w, v)))
+    return v, found[0], found[1]
 
 
 def geodesic(
@@ -99,7 +99,7 @@ def geodesic(
     times: Sequence[float],
     carried: Sequence[Tensor] = (),
     *,
-    tol: float = 1e-12,
+    tolerance: float = 1e-12,
 ) -> Curve:
     """Follow the geodesic from w with velocity v and carry tangent vectors along it by parallel transport.
 
