@@ -5,6 +5,7 @@ image a row of 1024 pixels), an .npz file with images and labels, and OpenML. Wh
 have the published checksums before they are kept.
 """
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterator
@@ -66,8 +67,11 @@ def _pickled(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Labels and pixels of a batch of the Python version, by an unpickler that builds nothing but arrays."""
     import pickle
 
+    rebuild = np.empty(0).__reduce__()[0]
     allowed = {
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("numpy.core.multiarray", "_reconstruct"): rebuild,
+        ("numpy._core.multiarray", "_reconstruct"): rebuild,
+        ("_codecs", "encode"): codecs.encode,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }

@@ -70,7 +70,7 @@ def load(name: str, *, part: str = "train", path: str | Path | None = None) -> I
 
 
 def available(name: str) -> bool:
-    """Return whether ``load`` would find the files of a data set (checksums are looked at only when loading)."""
+    """Return whether ``load`` would find the files of a data set (checksums are looked at when loading)."""
     if name not in _LOADERS:
         raise ValueError(f"data: {name!r} given, allowed: {', '.join(_LOADERS)}")
     files = {"digits": (), "cifar10": CIFAR10, "svhn": SVHN}[name]
@@ -132,3 +132,4 @@ def _records(content: bytes) -> np.ndarray:
 
 
 _LOADERS: dict[str, Callable[[str, Path], Images]] = {"digits": _digits, "cifar10": _cifar10, "svhn": _svhn}
+DATA_SETS = tuple(_LOADERS)

@@ -18,6 +18,7 @@ examples:
   lemmata try modes.fractional-rate --set depth=8 q=1.3
                                               theory against simulation at your own parameters
   lemmata build                               write the pages again from the ledger
+  lemmata data cifar10 --from ~/Downloads     make a data set known to the experiments that want it
 """
 
 
@@ -71,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     trial.add_argument("--device", default="cpu", help="where to simulate: cpu, cuda or auto")
     build = commands.add_parser("build", help="write pages and figures from the ledger")
     build.add_argument("--into", metavar="FOLDER", help="write them there and leave the checkout alone")
+    data = commands.add_parser("data", help="list the data sets on this machine, or get one")
+    data.add_argument("name", nargs="?", metavar="NAME", help="a data set to get: cifar10")
+    data.add_argument("--from", dest="source", metavar="FOLDER", help="read this local copy instead of downloading it")
     for one in (listing, show, why, build):
         one.add_argument("--ledger", metavar="FILE", help="read this ledger, not the committed one")
     return top
@@ -108,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "why": commands.why,
         "try": commands.trial,
         "build": commands.build,
+        "data": commands.data,
     }[options.command]
     try:
         return run(options)

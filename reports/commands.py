@@ -172,6 +172,23 @@ def build(options: Namespace) -> int:
     return 0
 
 
+def data(options: Namespace) -> int:
+    """List the data sets that are here, or bring CIFAR-10 into the data folder."""
+    sets = importlib.import_module("numerics.data")
+    if options.name is None:
+        if options.source:
+            raise ValueError("--from: give the name of the data set too, for example `lemmata data cifar10 --from .`")
+        for name in sets.DATA_SETS:
+            print(f"{name:8} {'here' if sets.available(name) else f'not in {sets.folder() / name}'}")
+        return 0
+    if options.name != "cifar10":
+        known = ", ".join(sets.DATA_SETS)
+        raise ValueError(f"name: {options.name} given, allowed: cifar10 (data sets are {known}; digits need no file)")
+    place = importlib.import_module("numerics.cifar10").install(options.source)
+    print(f"cifar10: six files with the published checksums in {place}")
+    return 0
+
+
 def _is_newer() -> bool:
     """Whether some claim was checked after the ledger was last published."""
     records = [path.stat().st_mtime for path in store.WORKING.glob("*.json")]

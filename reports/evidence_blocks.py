@@ -94,8 +94,10 @@ def _check(check: Mapping[str, Any]) -> str:
         said += "No full network takes part. "
     grid = "; ".join(f"{text(axis)} {text(listing(values))}" for axis, values in check["grid"].items())
     said += f"Grid: {grid}. " if grid else ""
+    said += f"Data: {text(check['data'])}. " if check.get("data") else ""
     if check["skipped"]:
         why = "it wants an accelerator" if check["gpu"] else "it is slow"
+        why = f"it needs the data set {check['data']}" if check.get("data") and not check["slow"] else why
         return f"{said}This check of {check['cases']} {plural('case', check['cases'])} did not run: {why}."
     if check.get("kept"):
         said += "These numbers are from an earlier run; the last one left this check out. "

@@ -30,7 +30,10 @@ class Assumption:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One way to confront a formula with numbers; ``drops`` names the assumption that its cases violate."""
+    """One way to confront a formula with numbers; ``drops`` names the assumption that its cases violate.
+
+    ``data`` names the data set that it needs; where that is not on the machine, committed evidence is kept.
+    """
 
     name: str
     run: Callable[..., Any]
@@ -39,6 +42,7 @@ class Check:
     slow: bool = False
     gpu: bool = False
     drops: Assumption | None = None
+    data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class Claim:
         return {**self.near_misses, **self.falsifiers}
 
     def check(
-        self, cases: Sequence[Case], *, network: bool = True, slow: bool = False, gpu: bool = False
+        self, cases: Sequence[Case], *, network: bool = True, slow: bool = False, gpu: bool = False, data: str = ""
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare ``run(formula, **case) -> Evidence`` over a grid; ``network=False`` if no full network takes part.
 
@@ -104,7 +108,7 @@ class Claim:
         """
 
         def declare(run: Callable[..., Any]) -> Callable[..., Any]:
-            self.checks.append(Check(run.__name__, run, tuple(cases), network, slow, gpu))
+            self.checks.append(Check(run.__name__, run, tuple(cases), network, slow, gpu, data=data))
             return run
 
         return declare

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from derivations.printing import latex
+from numerics.data import available
 from tests.checker.claim import Case, Check, Claim
 from tests.checker.evidence import Evidence, Outcome
 from tests.checker.findings import Tally, plain_evidence, plain_proof
@@ -76,8 +77,10 @@ class Examination:
         return found.ratio > 1 / TIGHTER
 
     def skipped(self, check: Check) -> bool:
-        """Slow checks and checks for an accelerator run only when asked for."""
-        return (check.slow and not self.options.slow) or (check.gpu and not self.options.device.startswith("cuda"))
+        """Slow checks and checks for an accelerator run when asked for, checks on a data set where it is."""
+        if (check.slow and not self.options.slow) or (check.gpu and not self.options.device.startswith("cuda")):
+            return True
+        return bool(check.data) and not available(check.data)
 
     def tally(self, check: Check, formula: Any) -> Tally:
         """All cases of a check with the asserted formula."""

@@ -55,6 +55,7 @@ class Tally:
             "network": self.check.network,
             "slow": self.check.slow,
             "gpu": self.check.gpu,
+            "data": self.check.data,
             "skipped": self.skipped,
             "drops": self.check.drops.name if self.check.drops else "",
             "cases": len(self.check.cases),
