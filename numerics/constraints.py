@@ -110,10 +110,13 @@ def geodesic(
         raise ValueError("carried: vectors given, allowed: none, unless the metric is inherited")
 
     def rhs(_: Tensor, state: Tensor) -> Tensor:
-        at, u, *vectors = state
+        at, vectors = state[0], state[1:]
+        if surface.energy is not None:
+            return torch.stack([vectors[0], acceleration(surface, at, vectors[0])])
         normals = _jacobian(surface, at)
-        turns = [_shortest(normals, -_bend(surface, at, u, one)).reshape(w.shape) for one in vectors]
-        return torch.stack([u, acceleration(surface, at, u), *turns])
+        turning = jacrev(lambda point: _slope(surface, point, vectors[0]))(at).reshape(normals.shape)
+        changes = _shortest(normals, -turning @ vectors.flatten(1).mT)
+        return torch.cat([vectors[:1], changes.mT.reshape(vectors.shape)])
 
     path, error = integrate(rhs, torch.stack([w, v, *carried]), times, tolerance)
     return Curve(path[:, 0], path[:, 1], path[:, 2:], error)
@@ -127,10 +130,13 @@ def _jacobian(surface: Surface, w: Tensor) -> Tensor:
     return jacrev(surface.constraint)(w).reshape(-1, w.numel())
 
 
+def _slope(surface: Surface, w: Tensor, v: Tensor) -> Tensor:
+    return jvp(surface.constraint, (w,), (v,))[1]
+
+
 def _bend(surface: Surface, w: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """The second derivative of the constraint in two directions."""
-    slope = lambda at: jvp(surface.constraint, (at,), (first,))[1]  # noqa: E731
-    return jvp(slope, (w,), (second,))[1]
+    return jvp(lambda at: _slope(surface, at, first), (w,), (second,))[1]
 
 
 def _shortest(normals: Tensor, target: Tensor) -> Tensor:

@@ -64,19 +64,26 @@ def half_upper(symmetric: Tensor) -> Tensor:
 
 def polar_retraction(w: Tensor, xi: Tensor) -> Tensor:
     """Return the nearest matrix to w + xi with orthonormal columns, by Newton's iteration x (1 + (x^T x)^-1) / 2."""
-    x, identity = w + xi, torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
+    x = w + xi
+    identity = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device).expand_as(x.mT @ x)
     for _ in range(POLAR_ROUNDS):
-        factor = torch.linalg.cholesky(x.mT @ x)
-        root = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-        x = (x + x @ (root.mT @ root)) / 2
+        x = (x + x @ _solved(x.mT @ x, identity)) / 2
     return x
 
 
 def cayley_retraction(w: Tensor, xi: Tensor) -> Tensor:
     """Return (1 - b / 2)^-1 (1 + b / 2) w for the skew b with b w = xi."""
     b = rotation(w, xi)
-    identity = torch.eye(w.shape[-2], dtype=w.dtype, device=w.device)
-    return torch.linalg.solve(identity - b / 2, w + b @ w / 2)
+    half = torch.eye(w.shape[-2], dtype=w.dtype, device=w.device) + b / 2
+    # (1 - b/2)^-1 = (1 - b^2/4)^-1 (1 + b/2) asks for a Cholesky factor only, which is safe in batches
+    return _solved(half @ half.mT, half @ (half @ w))
+
+
+def _solved(definite: Tensor, right: Tensor) -> Tensor:
+    """definite^-1 right for positive definite matrices."""
+    factor = torch.linalg.cholesky(definite)
+    halfway = torch.linalg.solve_triangular(factor, right, upper=False)
+    return torch.linalg.solve_triangular(factor.mT, halfway, upper=True)
 
 
 def rotation(w: Tensor, xi: Tensor) -> Tensor:
