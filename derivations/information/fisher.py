@@ -10,7 +10,6 @@ from sympy import Derivative, Expr, Function, Integer, S, Symbol, diff, factoria
 
 from derivations import words
 from derivations.decide import Decision, all_of, step, zero
-from derivations.notation import SAMPLES
 from derivations.word_algebra import Expression, Letter, Matrix
 
 OUTPUTS = Symbol("N_g", integer=True, positive=True)
@@ -125,8 +124,13 @@ def is_score_moment(formula: Expr) -> Decision:
         one = {SCORE_A: pa / weight, SCORE_B: pb / weight, SECOND: (pab - pa * pb / weight) / weight}
         mean += weight * gap.xreplace(one)
     return _for_any_labels(zero(mean), label_by_label).explain(
-        step(r"A label of probability $`p`$ has $`\partial_{ab} p = p\, (\ell_{ab} + \ell_a \ell_b)`$:", diff(log(p), a, b)),
-        step("The probabilities of all labels sum to one, so their second derivatives sum to zero. Hence, in the mean,"),
+        step(
+            r"A label of probability $`p`$ has $`\partial_{ab} p = p\, (\ell_{ab} + \ell_a \ell_b)`$:",
+            diff(log(p), a, b),
+        ),
+        step(
+            "The probabilities of all labels sum to one, so their second derivatives sum to zero. Hence, in the mean,"
+        ),
         step(r"$`\ell_a \ell_b`$ equals", formula),
     )
 
@@ -161,7 +165,10 @@ def is_divergence(formula: tuple[Expr, Expr]) -> Decision:
     return all_of(*found).explain(
         step("The divergence is minus the mean change of the log-likelihood, whose slope has mean zero."),
         step("Its factors of $`t^2`$ and $`t^3`$ are the means of", (-second / 2, -third / 6)),
-        step("The derivatives of all probabilities sum to zero; those of order two and three leave, in the mean,", formula),
+        step(
+            "The derivatives of all probabilities sum to zero; those of order two and three leave, in the mean,",
+            formula,
+        ),
     )
 
 
@@ -185,16 +192,10 @@ def _log_jet(p: Expr, first: Expr, second: Expr, third: Expr) -> tuple[Expr, Exp
     return one, two, third / p - 3 * one * two - one**3
 
 
-def sample_mean() -> Expr:
-    r"""The weight of each input in G = (1/D) sum_i J_i^T J_i (B eq. 6); B eq. 48 sums without it.
-
-    >>> sample_mean()
-    1/D
-    """
-    return 1 / SAMPLES
-
-
 def sample_sum() -> Expr:
-    """The weight of each input as printed in B eq. 48."""
-    return Integer(1)
+    """The weight of each input in sum_i J_i^T J_i as printed in B eq. 48; B eq. 6 has the mean, 1/D.
 
+    >>> sample_sum()
+    1
+    """
+    return Integer(1)
