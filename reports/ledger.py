@@ -104,7 +104,7 @@ def resolve(entries: Mapping[str, Mapping[str, Any]], known: Mapping[str, str]) 
 
 
 def _with_kept_checks(entry: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Checks that this run skipped keep the evidence of the run that is committed, rejections included."""
+    """Checks and figures that this run skipped stay those of the run that is committed, rejections included."""
     if not before:
         return entry
     checks, kept = dict(entry["checks"]), set()
@@ -118,7 +118,9 @@ def _with_kept_checks(entry: dict[str, Any], before: Mapping[str, Any] | None) -
         wrong: sorted({*killers, *(kept & set(before["falsifiers"].get(wrong, ())))}, key=order.index)
         for wrong, killers in entry["falsifiers"].items()
     }
-    return {**entry, "checks": checks, "falsifiers": falsifiers}
+    old_figures = [*before.get("figures", ()), *[None] * len(entry["figures"])]
+    figures = [now if now["panels"] else old or now for now, old in zip(entry["figures"], old_figures, strict=False)]
+    return {**entry, "checks": checks, "falsifiers": falsifiers, "figures": figures}
 
 
 def publish(

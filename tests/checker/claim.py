@@ -46,6 +46,16 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawing:
+    """A figure of a claim; a slow one, or one on a data set that is not here, stays as it was committed."""
+
+    draw: Callable[[Any], Figure]
+    slow: bool = False
+    gpu: bool = False
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """A derivation run on a formula; generic in symbols, or for the listed instances."""
 
@@ -86,7 +96,7 @@ class Claim:
     equivalent: Callable[[Any, Any], bool] | None = None
     proofs: list[Proof] = field(default_factory=list, init=False)
     checks: list[Check] = field(default_factory=list, init=False)
-    figures: list[Callable[[Any], Figure]] = field(default_factory=list, init=False)
+    figures: list[Drawing] = field(default_factory=list, init=False)
 
     @property
     def family(self) -> str:
@@ -135,7 +145,13 @@ class Claim:
 
         return declare
 
-    def figure(self, draw: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
+    def figure(
+        self, draw: Callable[[Any], Figure] | None = None, *, slow: bool = False, data: str = ""
+    ) -> Callable[..., Any]:
         """Declare ``draw(formula) -> Figure``: theory from the formula, dots from simulated networks."""
-        self.figures.append(draw)
-        return draw
+
+        def declare(draw: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
+            self.figures.append(Drawing(draw, slow, data=data))
+            return draw
+
+        return declare if draw is None else declare(draw)

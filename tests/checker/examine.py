@@ -14,7 +14,7 @@ from typing import Any
 
 from derivations.printing import latex
 from numerics.data import available
-from tests.checker.claim import Case, Check, Claim
+from tests.checker.claim import Case, Check, Claim, Drawing
 from tests.checker.evidence import Evidence, Outcome
 from tests.checker.findings import Tally, plain_evidence, plain_proof
 from tests.checker.mutants import equivalent, mutants, nudges
@@ -76,7 +76,7 @@ class Examination:
             return self.ask(check, formula, case, TIGHTER).outcome is Outcome.CONTRADICTS
         return found.ratio > 1 / TIGHTER
 
-    def skipped(self, check: Check) -> bool:
+    def skipped(self, check: Check | Drawing) -> bool:
         """Slow checks and checks for an accelerator run when asked for, checks on a data set where it is."""
         if (check.slow and not self.options.slow) or (check.gpu and not self.options.device.startswith("cuda")):
             return True
@@ -260,11 +260,16 @@ def examine(claim: Claim, options: Options = Options()) -> dict[str, Any]:  # no
         "near_misses": list(claim.near_misses),
         "falsifier_formulas": {name: _latex(formula) for name, formula in wrong},
         "mutants": mutation,
-        "figures": [draw(reference).plain() for draw in claim.figures] if not exam.errors else [],
+        "figures": [_drawn(exam, one, reference) for one in claim.figures] if not exam.errors else [],
         "errors": exam.errors,
         "traces": exam.traces,
         "environment": environment(options.device),
     }
+
+
+def _drawn(exam: Examination, drawing: Drawing, formula: Any) -> dict[str, Any]:
+    """The figure as JSON; one that is left out this time has no panels."""
+    return {"caption": "", "panels": []} if exam.skipped(drawing) else drawing.draw(formula).plain()
 
 
 def _latex(formula: Any) -> Any:
