@@ -10,7 +10,7 @@ from sympy import Eq, Expr, Function, MatrixSymbol, Symbol, diff, kronecker_prod
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, nonnegative, step, zero
-from derivations.notation import N_0, N, M
+from derivations.notation import N_0, M, N
 from derivations.word_algebra import Expression, Letter
 
 N_G = Symbol("N_g", integer=True, positive=True)
@@ -52,7 +52,7 @@ def entry_of_a_layer() -> Decision:
 
 
 def are_layer_products(formula: dict[str, Expression]) -> Decision:
-    """Whether both recursions are the chain rule: push a change of the input up, pull a change of h up to the outputs."""
+    """Whether both recursions are the chain rule, for a change of the input and one of the pre-activations."""
     change, below = Letter("dx_0", N_0, 1, latex=r"\delta x^0"), Letter("dx", M, 1, latex=r"\delta x^{l-1}")
     pushed = words.substitute(D * words.differential(W * X, {X: words.expression(below)}), {below: B * change})
     nudge, after = Letter("dh", N, 1, latex=r"\delta h^l"), Letter("x_l", N, 1, latex="x^l")
@@ -110,7 +110,7 @@ def _stacked() -> str:
 
 
 def gradient_range() -> dict[str, Expr]:
-    r"""The least and the largest \lVert J_l^T v \rVert over all v of one length: s_min and s_max times it (B section 2.1).
+    r"""The extremes of \lVert J_l^T v \rVert over all v of one length: s_min and s_max times it (B section 2.1).
 
     >>> gradient_range()["largest"]
     s_max*v
@@ -119,7 +119,7 @@ def gradient_range() -> dict[str, Expr]:
 
 
 def is_gradient_range(formula: dict[str, Expr]) -> Decision:
-    """Whether the range is attained by singular vectors and exceeded by none, from one representative singular value."""
+    """Whether the range is attained by singular vectors and exceeded by none, from one singular value for all."""
     part = Symbol("c_k", real=True)
     above, below = Symbol("a", nonnegative=True), Symbol("b", nonnegative=True)
     value = S_LEAST + above

@@ -106,7 +106,7 @@ products = Claim(
     },
     falsifiers={"no slopes": lambda: {**jacobian.layer_products(), "inputs": jacobian.W * jacobian.B}},
     remark=(
-        "The paper writes the product without an order; matrices do not commute, so the order is part of the statement. "
+        "The paper writes the product without an order; matrices do not commute, so it is part of the statement. "
         "The Jacobian of the outputs with respect to a hidden layer, $`J_l`$, ends in the slopes of its own layer."
     ),
 )
@@ -177,8 +177,8 @@ parameters = Claim(
         }
     },
     remark=(
-        "The order of the factors belongs to stacking columns; with rows stacked they change places. Between $`h^l`$ and "
-        "its own parameters the right factor is the identity, which is what the paper prints."
+        "The order of the factors belongs to stacking columns; with rows stacked they change places. Between "
+        "$`h^l`$ and its own parameters the right factor is the identity, which is what the paper prints."
     ),
 )
 
@@ -281,7 +281,7 @@ def gradients_at_every_layer(formula, depth, widths, activation, seed):
 
 @sandwich.figure
 def range_over_layers(formula):
-    """Norms of back-propagated unit vectors at the layers of a deep network, inside the range of its singular values."""
+    """Norms of back-propagated unit vectors at the layers of a deep network, between the singular values."""
     depth, size = 30, 24
     net = perceptron((size,) * (depth + 1), OUTPUTS, generator(5), sigma_w=1.3, sigma_b=0.2)
     x = torch.randn(size, 1, generator=generator(6), dtype=torch.float64)
