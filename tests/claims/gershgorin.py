@@ -7,7 +7,7 @@ import torch
 
 from derivations.compiled import evaluate
 from derivations.information import gershgorin
-from derivations.information.gershgorin import CENTRE, LARGEST, NUCLEAR, RADIUS, ROW, SMALLEST
+from derivations.information.gershgorin import CENTRE, LARGEST, NUCLEAR, ROW, SMALLEST
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, at_most, both
 from tests.checker.evidence import Evidence
@@ -15,7 +15,11 @@ from tests.checker.figure import Figure, Panel, Series
 from tests.claims.partitions import RANDOM, SELF_ADJOINT, SYMMETRIC, Partitioned, fisher, isometric, random
 
 NETWORKS = grid(
-    depth=[1, 3], widths=["widening", "narrowing", "wide"], activation=["tanh", "relu"], likelihood=["softmax"], seed=[0]
+    depth=[1, 3],
+    widths=["widening", "narrowing", "wide"],
+    activation=["tanh", "relu"],
+    likelihood=["softmax"],
+    seed=[0],
 ) + grid(depth=[2], widths=["square", "waist"], activation=["linear", "erf"], likelihood=["identity"], seed=[1])
 ISOMETRIC = grid(depth=[1, 2, 4], width=[3], outputs=[1, 2], seed=[0])
 
@@ -145,13 +149,12 @@ def isometric_networks(formula, depth, width, outputs, seed):
     """Orthogonal linear networks on one input of unit length, where the bound is reached."""
     subject = isometric(depth, width, outputs, seed)
     top = subject.spectrum[..., :1]
-    return agree(np.broadcast_to(top, subject.rows[CENTRE].shape), evaluate(formula, subject.rows),
-                 bound=subject.rounding).on(subject)  # fmt: skip
+    return agree(
+        np.broadcast_to(top, subject.rows[CENTRE].shape), evaluate(formula, subject.rows), bound=subject.rounding
+    ).on(subject)
 
 
-@proposition.check(
-    grid(kind=["symmetric", "positive"], cut=[(2, 3), (1, 1, 2), (2, 3, 1, 2)], seed=[1]), network=False
-)
+@proposition.check(grid(kind=["symmetric", "positive"], cut=[(2, 3), (1, 1, 2), (2, 3, 1, 2)], seed=[1]), network=False)
 def random_symmetric_matrices(formula, kind, cut, seed):
     """Random symmetric matrices, definite or not."""
     return _upper(formula, random(kind, cut, seed)).noting(f"{RANDOM} matrices")
@@ -176,7 +179,7 @@ def depths(formula):
             Series("largest diagonal block", counts, block, "reference"),
         )
         panels.append(Panel(title, "hidden layers", "eigenvalue", series))
-    return Figure("Gershgorin's bound with one block for the weights and one for the biases of each layer.", tuple(panels))
+    return Figure("Gershgorin's bound, one block for the weights and one for the biases of each layer.", tuple(panels))
 
 
 largest = Claim(

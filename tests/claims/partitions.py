@@ -70,7 +70,9 @@ class Partitioned:
         zero = torch.zeros(self.matrix.shape[:-2], dtype=self.matrix.dtype)
 
         def table(name: str) -> np.ndarray:
-            return np.stack([array(_STATISTICS[name]([values[i, j] for j in count if j != i], zero)) for i in count], -1)
+            return np.stack(
+                [array(_STATISTICS[name]([values[i, j] for j in count if j != i], zero)) for i in count], -1
+            )
 
         rest = [torch.cat([self.block(i, j) for j in count if j != i] or [zero[..., None, None]], -1) for i in count]
         row = np.stack([array(torch.linalg.matrix_norm(one, 2)) for one in rest], -1)
@@ -126,9 +128,7 @@ def fisher(
     ``cut``: "layers" for these blocks, "first" for the first layer against all others, "biases" for weights and biases.
     """
     draw, n = generator(seed), sizes(depth, widths)
-    net = perceptron(
-        n, outputs, draw, ensemble=ensemble, sigma_w=1.2, sigma_b=0.5, readout=1.0, activation=activation
-    )
+    net = perceptron(n, outputs, draw, ensemble=ensemble, sigma_w=1.2, sigma_b=0.5, readout=1.0, activation=activation)
     return cut_fisher(net, normal((n[0], samples), draw), likelihood, cut)
 
 
