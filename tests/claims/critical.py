@@ -39,6 +39,12 @@ def point(activation: str, qstar: float) -> CriticalPoint:
     return critical_point(activation, qstar)
 
 
+@lru_cache(maxsize=2)
+def standardised(name: str) -> data.Images:
+    """A data set with mean 0 and deviation 1 in each channel; of CIFAR-10 and SVHN the test part."""
+    return data.load(name, part="train" if name == "digits" else "test").standardised()
+
+
 @lru_cache(maxsize=256)
 def critical_sample(
     qstar: float,
@@ -58,8 +64,8 @@ def critical_sample(
 ) -> Sample:
     """A critical network of equal widths whose first pre-activations have variance q^*, with biases at sigma_b.
 
-    ``inputs``: "gaussian" (independent, |x|^2 / N_0 exact) or the name of a data set (images scaled to the same length,
-    zero-padded to the width); ``readout`` scales an orthogonal or Gaussian readout without biases.
+    ``inputs``: "gaussian" (independent, |x|^2 / N_0 exact) or the name of a data set (standardised images scaled to the
+    same length, zero-padded to the width); ``readout`` scales an orthogonal or Gaussian readout without biases.
     """
     at, draw = point(activation, qstar), generator(seed, "cpu")
     n_0 = width if inputs_width is None else inputs_width
@@ -78,7 +84,7 @@ def critical_sample(
     if inputs == "gaussian":
         x = gaussian_inputs(n_0, samples, at.second_moment, draw, exact=True)
     else:
-        images = data.load(inputs).images
+        images = standardised(inputs).images
         chosen = torch.randperm(images.shape[1], generator=draw)[:samples]
         x = with_mean_square(data.padded(images[:, chosen], n_0), at.second_moment)
     return Sample(net, x.to(net.device), qstar, ensemble, inputs)
