@@ -1,0 +1,236 @@
+"""Unit columns: the gradient, the exponential and the parallel transport of appendix B.3.1."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sympy import cos, sin
+
+from derivations import words
+from derivations.information import oblique
+from derivations.information.oblique import CARRIED, GRADIENT, LENGTH, POINT, VELOCITY
+from numerics import constraints
+from tests.checker.bounds import integration
+from tests.checker.claim import Claim, grid
+from tests.checker.compare import agree, both
+from tests.checker.figure import Figure, Panel, Series
+from tests.claims.manifold_layers import UNIT_COLUMNS, Layer, on_manifold, path, vector_rounding
+from tests.claims.settings import array
+
+NETS = grid(depth=[1, 2, 3], widths=["square", "widening", "narrowing"], seed=range(2)) + grid(
+    depth=[2], widths=[(3, 1, 4), (2, 5, 2)], seed=[0]
+)
+PATHS = grid(depth=[2], widths=["square", "wide"], seed=[0]) + grid(depth=[1], widths=[(2, 6)], seed=[0])
+
+
+def columns(matrix: torch.Tensor) -> np.ndarray:
+    """The columns of a matrix as a batch (p, n, 1)."""
+    return array(matrix.mT[..., None])
+
+
+def matrix(batch: np.ndarray) -> np.ndarray:
+    """The matrix of a batch of columns."""
+    return batch[..., 0].T
+
+
+def letters(layer: Layer, share: float = 1.0) -> dict:
+    """Values of the letters for every column of a layer, the step shortened to a share."""
+    step = share * layer.velocity
+    found = {POINT: layer.w, GRADIENT: layer.gradient, VELOCITY: step, CARRIED: layer.other}
+    return {**{letter: columns(value) for letter, value in found.items()}, LENGTH: array(step.norm(dim=0))}
+
+
+gradient = Claim(
+    "oblique.gradient",
+    source="B eq. 41",
+    says="On unit columns the gradient is the Euclidean one minus, column by column, its part along the weights.",
+    formula=oblique.gradient,
+    lhs=r"\mathrm{grad} f",
+    given=(UNIT_COLUMNS,),
+    near_misses={
+        "half of the part along the weights": lambda: GRADIENT - POINT * (POINT.T * GRADIENT) / 2,
+        "the part along the weights added": lambda: GRADIENT + POINT * (POINT.T * GRADIENT),
+    },
+    falsifiers={"the Euclidean gradient": lambda: words.expression(GRADIENT)},
+    remark=(
+        "The manifold is a product of spheres, so the whole weight matrix is treated column by column. Unit columns "
+        "are far from orthonormal ones in general: a matrix with all columns equal is on the manifold and has rank one."
+    ),
+)
+
+
+@gradient.proof(generic_in="dimension of the columns, loss")
+def tangent_part(formula):
+    """The formula is tangent and what it takes away is normal."""
+    return oblique.is_tangent_part(formula)
+
+
+@gradient.check(NETS)
+def projected_by_the_constraint(formula, depth, widths, seed):
+    """The gradient of a network's loss, projected on the kernel of the constraint's Jacobian for the whole matrix."""
+    subject = on_manifold("oblique", depth, widths, seed)
+    found = []
+    for layer in subject.layers:
+        predicted = matrix(words.evaluate(formula, letters(layer)))
+        scale = float(layer.gradient.abs().max())
+        found.append(agree(layer.slope, predicted, bound=vector_rounding(layer, scale), scale=scale))
+    return both(*found).on(subject)
+
+
+def along_circle(formula, depth: int, widths, seed: int, what: str):
+    """A formula at half and whole step against the curve that the constraint alone determines."""
+    subject, curve = on_manifold("oblique", depth, widths, seed), path("oblique", depth, widths, seed)
+    layer, found = subject.layers[-1], []
+    for k, share in ((1, 0.5), (2, 1.0)):
+        observed = curve.points[k] if what == "points" else curve.carried[k, 0]
+        predicted = matrix(words.evaluate(formula, letters(layer, share)))
+        scale = float(observed.abs().max())
+        bound = integration(curve.error) + vector_rounding(layer, scale)
+        found.append(agree(observed, predicted, bound=bound))
+    return both(*found).on(subject)
+
+
+exponential = Claim(
+    "oblique.exponential",
+    source="B eq. 42, corrected",
+    says="A step on unit columns ends on a great circle: the cosine goes with the weights, the sine with the step.",
+    formula=oblique.exponential,
+    lhs=r"\mathrm{Exp}_w(\zeta)",
+    given=(UNIT_COLUMNS,),
+    near_misses={
+        "step not normalised": lambda: POINT * cos(LENGTH) + VELOCITY * sin(LENGTH),
+        "weights and step exchanged": lambda: VELOCITY * cos(LENGTH) + POINT * (sin(LENGTH) / LENGTH),
+    },
+    falsifiers={"straight line": lambda: POINT + VELOCITY},
+    remark=(
+        "A column turns by the length of its step in radians, whatever the dimension. At zero step the point stays "
+        "where it is, which the printed formula misses."
+    ),
+)
+
+
+@exponential.proof(generic_in="dimension of the columns, length of the step")
+def geodesic_equation(formula):
+    """Start, velocity, normal acceleration and unit length of the curve."""
+    return oblique.great_circle(formula)
+
+
+@exponential.check(PATHS)
+def curve_from_the_constraint(formula, depth, widths, seed):
+    """The geodesic of a network's layer, integrated from the constraint of the whole matrix."""
+    return along_circle(formula, depth, widths, seed, "points")
+
+
+printed = Claim(
+    "oblique.exponential-as-printed",
+    source="B eq. 42",
+    says="The exponential of a unit column is the step times a cosine plus the column times a sine, of its own length.",
+    formula=oblique.exponential_as_printed,
+    control=oblique.exponential,
+    corrected_by=("oblique.exponential",),
+    lhs=r"\mathrm{Exp}_w(\zeta)",
+    given=(UNIT_COLUMNS,),
+    near_misses={
+        "norms of the step, roles exchanged": lambda: VELOCITY * cos(LENGTH) + POINT * (sin(LENGTH) / LENGTH),
+        "norms of the weights, roles right": lambda: POINT * cos(1) + VELOCITY * sin(1),
+    },
+    remark=(
+        "At zero step the printed formula gives $`w \\sin 1`$ instead of $`w`$. If the norms are read as those of the "
+        "step, which a scan cannot tell, the first term still carries the wrong vector: that reading is among the "
+        "wrong formulas here."
+    ),
+)
+
+
+@printed.proof(generic_in="dimension of the columns, length of the step")
+def geodesic_equation_fails(formula):
+    """The printed curve starts at another point."""
+    return oblique.great_circle(formula)
+
+
+@printed.check(PATHS)
+def curve_misses(formula, depth, widths, seed):
+    """The geodesic of a network's layer, integrated from the constraint of the whole matrix."""
+    return along_circle(formula, depth, widths, seed, "points")
+
+
+transport = Claim(
+    "oblique.transport",
+    source="B eq. 43",
+    says="Momentum moved by the formula stays tangent, keeps its length, and is parallel along the great circle.",
+    formula=oblique.transport,
+    lhs=r"T_\zeta(\xi)",
+    given=(UNIT_COLUMNS,),
+    uses=("oblique.exponential",),
+    near_misses={
+        "one plus cosine": lambda: CARRIED - _along((1 + cos(LENGTH)) / LENGTH, sin(LENGTH)),
+        "sign of the sine": lambda: CARRIED - _along((1 - cos(LENGTH)) / LENGTH, -sin(LENGTH)),
+        "sign of the cosine term": lambda: CARRIED - _along((cos(LENGTH) - 1) / LENGTH, sin(LENGTH)),
+    },
+    falsifiers={"projection at the end of the step": lambda: _projection()},
+    remark=(
+        "Only the part of the momentum along the step turns, with the step. Libraries that call a single projection at "
+        "the end of the step transport shorten that part by the cosine of the angle; many small projections converge "
+        "to this formula."
+    ),
+)
+
+
+def _along(with_step, with_point):
+    return (VELOCITY * with_step + POINT * with_point) * (VELOCITY.T * CARRIED / LENGTH)
+
+
+def _projection():
+    end = oblique.exponential()
+    return CARRIED - end * (end.T * CARRIED)
+
+
+@transport.proof(generic_in="dimension of the columns, length of the step, momentum")
+def parallel_equation(formula):
+    """The carried vector starts right and changes along the normal only."""
+    return oblique.parallel(formula)
+
+
+@transport.check(PATHS)
+def carried_along(formula, depth, widths, seed):
+    """A tangent vector carried along the geodesic of a network's layer by the definition of parallel."""
+    return along_circle(formula, depth, widths, seed, "carried")
+
+
+@transport.figure
+def against_projection(formula):
+    """Length of a carried vector along the step, and the shortened one of a single projection."""
+    subject = on_manifold("oblique", 2, "square", 0)
+    layer, shares = subject.layers[-1], np.linspace(0, 3, 25)
+    start = float(layer.other.norm())
+    curve = path_to(layer, tuple(shares[::4][1:]))
+    kept = [np.linalg.norm(words.evaluate(formula, letters(layer, s))) / start for s in shares[1:]]
+    cut = [np.linalg.norm(words.evaluate(_projection(), letters(layer, s))) / start for s in shares[1:]]
+    seen = [float(one[0].norm()) / start for one in curve.carried[1:]]
+    residual = [
+        float(np.abs(columns(one[0]) - words.evaluate(formula, letters(layer, s))).max())
+        for one, s in zip(curve.carried[1:], shares[::4][1:], strict=True)
+    ]
+    panel = Panel(
+        "Momentum moved along a step",
+        "length of the step, in units of the first",
+        "length of the momentum, over its length at the start",
+        (
+            Series("parallel transport", shares[1:], kept),
+            Series("carried by the constraint", shares[::4][1:], seen, "simulation"),
+            Series("one projection", shares[1:], cut, "reference"),
+        ),
+        residual=Series("difference of the vectors", shares[::4][1:], residual, "simulation"),
+        residual_bound=curve.error,
+    )
+    return Figure(
+        "A tangent vector of a network's layer, moved along a great circle: the formula keeps its length as parallel "
+        "transport does, a single projection at the end of the step does not.",
+        (panel,),
+    )
+
+
+def path_to(layer: Layer, shares: tuple[float, ...]):
+    """The geodesic of a layer with ``other`` carried along, at several shares of the step."""
+    surface = constraints.unit_columns()
+    return constraints.geodesic(surface, layer.w, layer.velocity, (0.0, *shares), [layer.other], tolerance=1e-10)
