@@ -16,7 +16,7 @@ from sympy import Expr, Symbol
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, step
-from derivations.notation import DEPTH, SAMPLES, N, M
+from derivations.notation import DEPTH, SAMPLES, M, N
 from derivations.words import Expression, LayerSum, Letter, Trace
 
 ROWS = Symbol("r", integer=True, positive=True)
