@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from numerics.device import generator
 from numerics.ensembles import Ensemble, gaussian_inputs, perceptron, with_mean_square
 from numerics.perceptrons import Pass, Perceptron
 
+_KEPT = 4_000_000
 QSTARS = (9e-4, 1 / 64, 1 / 2, 8.0)
 
 
@@ -45,8 +47,19 @@ def standardised(name: str) -> data.Images:
     return data.load(name, part="train" if name == "digits" else "test").standardised()
 
 
-@lru_cache(maxsize=256)
-def critical_sample(
+def critical_sample(qstar: float, width: int, depth: int, *, seeds: int | None = None, **how: Any) -> Sample:
+    """A critical network of equal widths whose first pre-activations have variance q^*, with biases at sigma_b.
+
+    ``seeds`` makes a batch. ``inputs``: "gaussian" (independent, |x|^2 / N_0 exact) or the name of a data set
+    (standardised images scaled to the same length, zero-padded to the width); ``readout`` scales a readout of the same
+    ensemble without biases. Samples of small networks are kept, others would fill the memory.
+    """
+    drawn = _kept_sample if width**2 * depth * (seeds or 1) <= _KEPT else _kept_sample.__wrapped__
+    return drawn(qstar, width, depth, seeds=seeds, **how)
+
+
+@lru_cache(maxsize=64)
+def _kept_sample(
     qstar: float,
     width: int,
     depth: int,
@@ -62,11 +75,6 @@ def critical_sample(
     inputs_width: int | None = None,
     device: str = "cpu",
 ) -> Sample:
-    """A critical network of equal widths whose first pre-activations have variance q^*, with biases at sigma_b.
-
-    ``inputs``: "gaussian" (independent, |x|^2 / N_0 exact) or the name of a data set (standardised images scaled to the
-    same length, zero-padded to the width); ``readout`` scales an orthogonal or Gaussian readout without biases.
-    """
     at, draw = point(activation, qstar), generator(seed, "cpu")
     n_0 = width if inputs_width is None else inputs_width
     net = perceptron(
