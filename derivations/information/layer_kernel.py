@@ -86,7 +86,9 @@ def is_linear_kernel(formula: dict[str, Expression]) -> Decision:
         words.vanishes(DEPTH * samples - formula["samples"], rules, _rotations(below, above)),
         words.vanishes(outputs - formula["outputs"], rules, _rotations(below, above)),
     ).explain(
-        step("Below a layer the network has orthonormal columns and drops out of the Gram matrix of its inputs:", samples),
+        step(
+            "Below a layer the network has orthonormal columns and drops out of the Gram matrix of its inputs:", samples
+        ),
         step("above it the network has orthonormal rows and drops out of the outputs:", outputs),
         step("No layer differs from another, so the sum over the layers counts them:", formula),
     )

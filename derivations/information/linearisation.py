@@ -43,7 +43,9 @@ CHANGE, RESIDUAL = (Function(name, nonnegative=True) for name in ("k", "gamma"))
 WEIGHTED, FISHER_CHANGE = (Function(name, nonnegative=True) for name in ("K", "c"))
 
 SIZE = Symbol("M", integer=True, positive=True)
-KERNEL, KERNEL_0 = (Letter(n, SIZE, SIZE, symmetric=True, latex=t) for n, t in (("Th", r"\Theta_t"), ("T0", r"\Theta_0")))
+KERNEL, KERNEL_0 = (
+    Letter(n, SIZE, SIZE, symmetric=True, latex=t) for n, t in (("Th", r"\Theta_t"), ("T0", r"\Theta_0"))
+)
 FLOW = Letter("E", SIZE, SIZE, latex=r"e^{\eta \Theta_0 t}")
 G_LIN, G = Letter("g_lin", SIZE, 1, latex=r"g^{\mathrm{lin}}"), Letter("g", SIZE, 1)
 
@@ -121,7 +123,10 @@ def is_bound(formula: Expr) -> Decision:
             r"u \le \eta \int_0^t \left(e^{\lambda \eta s} k \gamma + k u\right) \mathrm{d}s,"
             r"\quad u = e^{\lambda \eta t} \lVert g^{\mathrm{lin}} - g \rVert",
         ),
-        step("The asserted bound starts at zero and grows at least as fast as this allows: the surplus of its rate is", extra),
+        step(
+            "The asserted bound starts at zero and grows at least as fast as this allows: the surplus of its rate is",
+            extra,
+        ),
     )
 
 
@@ -211,7 +216,12 @@ def is_bound_on_circle(formula: Expr) -> Decision:
     apart = known["distance"].subs(TIME, log(2))
     if value != 0 or not all_of(circle_is_solved(), positive(apart)).proved:
         return is_bound(formula)
-    witness = {"outputs": "(cos theta, sin theta) towards (0, 1)", "time": "log 2", "bound": "0", "distance": str(apart)}
+    witness = {
+        "outputs": "(cos theta, sin theta) towards (0, 1)",
+        "time": "log 2",
+        "bound": "0",
+        "distance": str(apart),
+    }
     return Decision("refuted", "the network on a circle, solved in closed form", witness).explain(
         step("On a circle the Fisher matrix is one number that never changes,", known["Fisher matrix"]),
         step("while the kernel turns:", known["kernel"]),

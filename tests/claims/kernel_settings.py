@@ -96,7 +96,9 @@ def spectral_function(matrix: np.ndarray, values_of: object, floor: float = FLOO
     kept = values > floor * values[-1]
     image = np.zeros_like(values)
     image[kept] = values_of(values[kept])
-    return (vectors * image) @ vectors.T
+    # wrong formulas may overflow; the comparison judges what comes out
+    with np.errstate(all="ignore"):
+        return (vectors * image) @ vectors.T
 
 
 def spread(setting: Linearised) -> float:
