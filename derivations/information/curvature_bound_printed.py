@@ -131,7 +131,7 @@ def is_quadratic(formula: Expr) -> Decision:
 
 
 def frobenius_variant() -> Expr:
-    r"""F_1^2 (lambda_0 + m) + F_1 m (1 + f) sum_beta F_beta: the printed bound with Frobenius norms for spectral ones."""
+    r"""F_1^2 (lambda_0 + m) + F_1 m (1 + f) sum_beta F_beta: the printed bound with Frobenius norms."""
     return FROBENIUS**2 * (MOMENT_0 + MEAN) + FROBENIUS * MEAN * (1 + TILT) * FROBENIUS_LATER
 
 

@@ -39,8 +39,8 @@ _OFF_DIAGONAL = (SAMPLES - 1) * KAPPA_2**2
 norm = Claim(
     "curvature-bound.frobenius-norm",
     source="B section 1",
-    says="With one output, the Frobenius norm of the Fisher matrix is given by the mean squares of the kernel's entries "
-    "on and off the diagonal; it is the bound of Karakida et al. on the largest eigenvalue.",
+    says="With one output, the Frobenius norm of the Fisher matrix is given by the mean squares of the kernel's "
+    "entries on and off the diagonal; it is the bound of Karakida et al. on the largest eigenvalue.",
     formula=theory.frobenius_of_kernel,
     lhs=r"\lVert G \rVert_F",
     near_misses={"one more pair of samples": lambda: sqrt((KAPPA_1**2 + SAMPLES * KAPPA_2**2) / SAMPLES)},
@@ -48,8 +48,8 @@ norm = Claim(
         "the diagonal alone": lambda: sqrt(KAPPA_1**2 / SAMPLES),
         "not averaged over samples": lambda: sqrt(KAPPA_1**2 + _OFF_DIAGONAL),
     },
-    remark="It needs two numbers of the kernel and no singular value of any weight: it is blind to the ensemble. In the "
-    "limit of wide layers so is the largest eigenvalue.",
+    remark="It needs two numbers of the kernel and no singular value of any weight: it is blind to the ensemble. In "
+    "the limit of wide layers so is the largest eigenvalue.",
 )
 
 printed = Claim(
@@ -146,8 +146,8 @@ proportional = Claim(
         "squared depth": lambda: DEPTH**2 * MOMENT_0 * S_1**2,
         "proportional to its square": lambda: MOMENT_0 * S_1**2 * S_INPUT**2,
     },
-    remark="What is derived is an upper bound. Isometric networks of different depth have the same singular values, all "
-    "equal to one, and curvatures in proportion to their depth: the Jacobian alone cannot determine the curvature.",
+    remark="What is derived is an upper bound. Isometric networks of different depth have the same singular values, "
+    "all equal to one, and curvatures in proportion to their depth: the Jacobian alone cannot determine the curvature.",
 )
 
 
