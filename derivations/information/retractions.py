@@ -45,6 +45,14 @@ def qr_terms() -> Series:
     return words.expression(TANGENT), -(POINT * UPPER)
 
 
+def is_qr_second(formula: Expression) -> Decision:
+    """Whether the formula is the coefficient of h^2 of Q in W + h xi = Q (1 + h^2 U)."""
+    left_over = POINT * UPPER + formula
+    return _decided(left_over).explain(
+        step("At second order $`Q R = W + h \\xi`$ asks that this vanishes:", left_over),
+    )
+
+
 def polar_terms() -> Series:
     """Coefficients of h, h^2, h^3 of the nearest point (W + h xi) (1 + h^2 S)^(-1/2): xi, -W S / 2, -xi S / 2."""
     return words.expression(TANGENT), -(POINT * SQUARE) / 2, -(TANGENT * SQUARE) / 2

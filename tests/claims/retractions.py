@@ -1,0 +1,321 @@
+"""Retractions to orthonormal columns: the QR step, how far each step is from the geodesics, the nearest point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from derivations import words
+from derivations.information import retractions
+from derivations.information.retractions import SQUARE, TURN
+from derivations.information.stiefel import POINT, TANGENT, UPPER
+from numerics import constraints, manifolds
+from tests.checker.claim import Assumption, Claim, grid
+from tests.checker.compare import agree, both
+from tests.checker.figure import Figure, Panel, Series
+from tests.claims.geodesics import METRICS
+from tests.claims.manifold_layers import (
+    LENGTH,
+    ORTHONORMAL,
+    SURFACES,
+    Layer,
+    Subject,
+    derivative,
+    on_manifold,
+    vector_rounding,
+)
+from tests.claims.settings import array
+from tests.claims.stiefel import RETRACTIONS, letters
+
+NETS = grid(depth=[1, 2], widths=["square", "widening", "narrowing"], seed=[0]) + grid(
+    depth=[2], widths=[(1, 3, 3), (2, 4, 4)], seed=[0]
+)
+FACTORIAL = (1, 1, 2, 6)
+
+
+def with_upper(layer: Layer) -> dict:
+    """The letters of a layer with the upper triangular U, U + U^T = xi^T xi."""
+    return letters(layer) | {UPPER: array(manifolds.half_upper(layer.velocity.mT @ layer.velocity))}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factored:
+    """Triangular factors (p, p) of the steps of a network's layers, with the network."""
+
+    subject: Subject
+    steps: tuple[tuple[Layer, Tensor], ...]
+
+
+def _positive(found: Factored) -> bool:
+    return all(bool((triangular.diagonal() > 0).all()) for _, triangular in found.steps)
+
+
+POSITIVE = Assumption(
+    "positive diagonal", "the triangular factor of the decomposition has a positive diagonal", _positive
+)
+
+
+@lru_cache(maxsize=64)
+def factored(depth: int, widths, seed: int, raw: bool) -> Factored:
+    """Triangular factors Q^T (W + xi), of the positive convention or as the library returns Q."""
+    subject = on_manifold("stiefel", depth, widths, seed)
+    steps = []
+    for layer in subject.layers:
+        moved = layer.w + layer.velocity
+        q = torch.linalg.qr(moved).Q if raw else manifolds.qr_retraction(layer.w, layer.velocity)
+        steps.append((layer, q.mT @ moved))
+    return Factored(subject, tuple(steps))
+
+
+def factors_agree(formula, depth: int, widths, seed: int, raw: bool):
+    """The triangular factors of a network's steps against the Cholesky factor of a formula."""
+    factors, found = factored(depth, widths, seed, raw), []
+    for layer, triangular in factors.steps:
+        predicted = np.linalg.cholesky(words.evaluate(formula, letters(layer))).T
+        found.append(agree(triangular, predicted, bound=vector_rounding(layer, float(triangular.abs().max()))))
+    return both(*found).on(factors)
+
+
+qr_step = Claim(
+    "stiefel.qr-retraction",
+    source="B eq. 45",
+    says="The QR step is the step times the inverse of a triangular factor that is the identity to first order.",
+    formula=retractions.triangular_square,
+    lhs=r"R^T R",
+    conditions=(POSITIVE,),
+    near_misses={"half the square": lambda: retractions.ONE + SQUARE / 2},
+    falsifiers={
+        "orthonormal already": lambda: retractions.ONE + 0 * SQUARE,
+        "inverse of the factor": lambda: retractions.ONE - SQUARE,
+    },
+    remark=(
+        "With a positive diagonal, $`R = 1 + O(h^2)`$ for a step $`h \\xi`$: the curve starts at $`W`$ with velocity "
+        "$`\\xi`$, whatever the metric. The Q factor as libraries return it flips signs of columns, so that even a "
+        "zero step moves the weights."
+    ),
+)
+
+
+@qr_step.proof(generic_in="sizes n >= p, step")
+def gram_matrix_of_the_step(formula):
+    """The triangular factor squared, on tangent vectors."""
+    return retractions.is_triangular_square(formula)
+
+
+@qr_step.check(NETS)
+def triangular_factor(formula, depth, widths, seed):
+    """The triangular factor of a step in a network's layers."""
+    return factors_agree(formula, depth, widths, seed, raw=False)
+
+
+@qr_step.without(POSITIVE, grid(depth=[2], widths=["square", "widening"], seed=range(3)))
+def factor_of_the_library(formula, depth, widths, seed):
+    """The triangular factor that belongs to the Q factor as the linear algebra library returns it."""
+    return factors_agree(formula, depth, widths, seed, raw=True)
+
+
+@lru_cache(maxsize=1024)
+def coefficient(curve: str, order: int, depth: int, widths, seed: int) -> tuple[np.ndarray, ...]:
+    """The coefficient of h^order of a step, or of a geodesic, for every layer of a network."""
+    layers = on_manifold("stiefel", depth, widths, seed).layers
+    if curve in METRICS:
+        jets = [constraints.jet(SURFACES[METRICS[curve]], one.w, one.velocity) for one in layers]
+        return tuple(array(jet[order - 1]) / FACTORIAL[order] for jet in jets)
+    retract = RETRACTIONS[curve]
+    found = [derivative(lambda h, one=one: retract(one.w, h * one.velocity), order) for one in layers]
+    return tuple(array(one) / FACTORIAL[order] for one in found)
+
+
+def leads_agree(formula, orders: dict[str, int], curve: str, depth: int, widths, seed: int):
+    """Differences of a step from the geodesics: nothing below the order, the formula at the order."""
+    subject, found = on_manifold("stiefel", depth, widths, seed), []
+    for name, order in orders.items():
+        for k in range(1, order + 1):
+            pairs = zip(
+                coefficient(curve, k, depth, widths, seed), coefficient(name, k, depth, widths, seed), strict=True
+            )
+            for layer, (step, geodesic) in zip(subject.layers, pairs, strict=True):
+                lead = words.evaluate(formula[name], with_upper(layer)) if k == order else np.zeros_like(step)
+                scale = float(layer.velocity.norm()) ** k
+                found.append(agree(step - geodesic, lead, bound=vector_rounding(layer, scale, k), scale=scale))
+    return both(*found).on(subject)
+
+
+TWIST = POINT * (UPPER.T - UPPER) / 2
+PART = (TANGENT * TURN - POINT * TURN * TURN) / 2
+COMMUTATOR = POINT * (TURN * SQUARE - SQUARE * TURN)
+QR_ORDERS = {"embedded": 2, "canonical": 2}
+POLAR_ORDERS = {"embedded": 3, "canonical": 2}
+CAYLEY_ORDERS = {"embedded": 2, "canonical": 3}
+
+qr_order = Claim(
+    "stiefel.qr-order",
+    source="beyond B",
+    says="The QR step leaves the geodesic of either metric at second order.",
+    formula=retractions.qr_lead,
+    lhs=r"R_W(h \xi) - \gamma(h)",
+    relation=r"\simeq",
+    given=(ORTHONORMAL,),
+    uses=("stiefel.geodesic-equation",),
+    near_misses={"twist the other way": lambda: {"embedded": -TWIST, "canonical": -TWIST - PART}},
+    falsifiers={"on the geodesic": lambda: {"embedded": TWIST * 0, "canonical": -PART}},
+    remark=(
+        "$`U`$ is the upper triangle of $`\\xi^T \\xi`$ with half of its diagonal; the formula is the coefficient of "
+        "$`h^2`$. The twist depends on the order of the columns, and for a single column there is none."
+    ),
+)
+
+
+@qr_order.proof(generic_in="sizes n >= p, step")
+def series_of_the_triangular_factor(formula):
+    """Power series of both curves, term by term."""
+    return retractions.is_lead(formula, retractions.qr_terms(), QR_ORDERS)
+
+
+@qr_order.check(NETS)
+def derivatives_of_the_qr_step(formula, depth, widths, seed):
+    """Derivatives of the QR step of a network's layers, and of geodesics that the constraint determines."""
+    return leads_agree(formula, QR_ORDERS, "qr", depth, widths, seed)
+
+
+polar_order = Claim(
+    "stiefel.polar-order",
+    source="beyond B",
+    says="The polar step leaves the geodesic of the inherited metric at third order, that of the canonical at second.",
+    formula=retractions.polar_lead,
+    lhs=r"R_W(h \xi) - \gamma(h)",
+    relation=r"\simeq",
+    given=(ORTHONORMAL,),
+    uses=("stiefel.geodesic-equation",),
+    near_misses={
+        "commutator the other way": lambda: {"embedded": -COMMUTATOR / 6 - TANGENT * SQUARE / 3, "canonical": -PART},
+    },
+    falsifiers={"no commutator": lambda: {"embedded": -TANGENT * SQUARE / 3, "canonical": -PART}},
+    remark="Coefficients of $`h^3`$ and $`h^2`$. The polar step goes to the nearest point, which favours no column.",
+)
+
+
+@polar_order.proof(generic_in="sizes n >= p, step")
+def series_of_the_inverse_root(formula):
+    """Power series of both curves, term by term."""
+    return retractions.is_lead(formula, retractions.polar_terms(), POLAR_ORDERS)
+
+
+@polar_order.check(NETS)
+def derivatives_of_the_polar_step(formula, depth, widths, seed):
+    """Derivatives of the polar step of a network's layers, and of geodesics that the constraint determines."""
+    return leads_agree(formula, POLAR_ORDERS, "polar", depth, widths, seed)
+
+
+cayley_order = Claim(
+    "stiefel.cayley-order",
+    source="beyond B",
+    says="The Cayley step leaves the geodesic of the canonical metric at third order, that of the inherited at second.",
+    formula=retractions.cayley_lead,
+    lhs=r"R_W(h \xi) - \gamma(h)",
+    relation=r"\simeq",
+    given=(ORTHONORMAL,),
+    uses=("stiefel.geodesic-equation",),
+    near_misses={
+        "a sixth instead of a twelfth": lambda: {
+            "embedded": PART,
+            "canonical": 2 * retractions.cayley_lead()["canonical"],
+        },
+    },
+    falsifiers={
+        "other metric": lambda: dict(zip(CAYLEY_ORDERS, reversed(retractions.cayley_lead().values()), strict=True))
+    },
+    remark=(
+        "The canonical geodesic is $`e^{h B} W`$ for the skew $`B`$ of the step, and the Cayley transform is the "
+        "simplest rational approximation of that exponential; hence the third order."
+    ),
+)
+
+
+@cayley_order.proof(generic_in="sizes n >= p, step")
+def series_of_the_cayley_transform(formula):
+    """Power series of both curves, term by term."""
+    return retractions.is_lead(formula, retractions.cayley_terms(), CAYLEY_ORDERS)
+
+
+@cayley_order.check(NETS)
+def derivatives_of_the_cayley_step(formula, depth, widths, seed):
+    """Derivatives of the Cayley step of a network's layers, and of geodesics that the constraint determines."""
+    return leads_agree(formula, CAYLEY_ORDERS, "cayley", depth, widths, seed)
+
+
+nearest = Claim(
+    "stiefel.nearest-point-as-printed",
+    source="B app. B.3",
+    says="The retraction of the paper is the orthogonal projection on the manifold, to second order of the step.",
+    formula=lambda: {"second": -(POINT * SQUARE) / 2},
+    control=lambda: {"second": -(POINT * UPPER)},
+    corrected_by=("stiefel.qr-order",),
+    lhs=r"R_W(h \xi) - W - h \xi",
+    relation=r"\simeq",
+    given=(ORTHONORMAL,),
+    near_misses={"lower triangle": lambda: {"second": -(POINT * UPPER.T)}},
+    falsifiers={"straight": lambda: {"second": POINT * UPPER * 0}},
+    remark=(
+        "A retraction only has to start at $`W`$ with velocity $`\\xi`$. The nearest point is one of them, the polar "
+        "step; the QR step that the paper uses is another, and is not the nearest point unless there is one column."
+    ),
+)
+
+
+@nearest.proof(generic_in="sizes n >= p, step")
+def second_term_of_qr(formula):
+    """The second order of the QR step."""
+    return retractions.is_qr_second(formula["second"])
+
+
+@nearest.check(grid(depth=[1, 2], widths=["square", "widening", "narrowing"], seed=range(2)))
+def second_derivative_of_qr(formula, depth, widths, seed):
+    """Second derivative of the QR step of a network's layers."""
+    subject, found = on_manifold("stiefel", depth, widths, seed), []
+    for layer, second in zip(subject.layers, coefficient("qr", 2, depth, widths, seed), strict=True):
+        predicted, scale = words.evaluate(formula["second"], with_upper(layer)), float(layer.velocity.norm()) ** 2
+        found.append(agree(second, predicted, bound=vector_rounding(layer, scale, 2), scale=scale))
+    return both(*found).on(subject)
+
+
+def distances(curve: str, steps: np.ndarray, metric: str, layer: Layer) -> np.ndarray:
+    """Distances of a step from the end of the geodesic of the same velocity, for several step sizes."""
+    found = []
+    for h in steps:
+        way = float(h) * layer.velocity / LENGTH
+        goal = manifolds.stiefel_exponential(layer.w, way, "canonical" if metric == "canonical" else "euclidean")
+        found.append(float((RETRACTIONS[curve](layer.w, way) - goal).norm()))
+    return np.array(found)
+
+
+def _panel(metric: str, layer: Layer) -> Panel:
+    steps, line = np.geomspace(2e-2, 1, 11), np.geomspace(2e-2, 1, 2)
+    table = {
+        "qr": (retractions.qr_lead, QR_ORDERS),
+        "polar": (retractions.polar_lead, POLAR_ORDERS),
+        "cayley": (retractions.cayley_lead, CAYLEY_ORDERS),
+    }
+    series: list[Series] = []
+    for name, (lead, orders) in table.items():
+        order = orders[metric]
+        size = float(np.linalg.norm(words.evaluate(lead()[metric], with_upper(layer)))) / LENGTH**order
+        series.append(Series(f"{name}: order {order}", line, size * line**order))
+        series.append(Series(name, steps, distances(name, steps, metric, layer), "simulation"))
+    title = f"Distance from the {metric} geodesic"
+    return Panel(title, "spectral norm of the step", "distance", tuple(series), log_x=True, log_y=True)
+
+
+@qr_order.figure
+def distances_by_step(formula):
+    """Distance of the three steps from the geodesics of both metrics against the length of the step."""
+    layer = on_manifold("stiefel", 2, (3, 5, 5), 0).layers[0]
+    caption = (
+        "Steps of a network's layer against geodesics of the same velocity: lines are the derived leading terms, dots "
+        "are steps. QR is of second order in both metrics, polar and Cayley each of third order in one."
+    )
+    return Figure(caption, (_panel("embedded", layer), _panel("canonical", layer)))
