@@ -86,6 +86,32 @@ def coincides(formula: dict[str, Expression]) -> Decision:
     )
 
 
+KERNEL_TOP = Symbol("lambda_Theta", positive=True)
+
+
+def largest_eigenvalue() -> Expr:
+    r"""lambda_max(G) = lambda_max(R^T Theta R) / D.
+
+    >>> largest_eigenvalue()
+    lambda_Theta/D
+    """
+    return KERNEL_TOP / SAMPLES
+
+
+def is_largest_eigenvalue(formula: Expr) -> Decision:
+    """Whether G v = formula * v for v = J^T R u, where R^T Theta R u = lambda_Theta u."""
+    carried = J.T * R * U
+    known = words.rule(R.T * J * J.T * R * U, U * KERNEL_TOP)
+    acted = coincidence()["Fisher matrix"] * carried
+    found = words.normal(acted, (HALVES, known))
+    if len(found.terms) != 1:
+        return Decision("undecided", "the carried-over vector is not recognised as an eigenvector")
+    return all_of(words.vanishes(found - carried * found.terms[0][0]), equal(found.terms[0][0], formula)).explain(
+        step("The top eigenvector of the kernel, carried over to the parameters, obeys", found),
+        step("and no eigenvalue is left over on either side but zeros."),
+    )
+
+
 def _diagonal_model(draw: Random) -> dict[Any, Any]:
     """Exact matrices that satisfy the rules, with an eigenvector: a diagonal kernel and three samples."""
     jacobian = Matrix([[2, 0, 0], [0, 3, 0]])

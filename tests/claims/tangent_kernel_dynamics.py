@@ -227,7 +227,7 @@ def chain_rule(formula):
 
 
 RATE = 0.7
-_INTERVALS = 12
+_INTERVALS = 16
 
 
 def chebyshev(intervals: int, length: float) -> tuple[np.ndarray, np.ndarray]:
@@ -251,7 +251,7 @@ def trained(likelihood: str, depth: int, widths: str, outputs: int, samples: int
     def rhs(_: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
         return -RATE * torch.func.grad(lambda y: loss(net.replace(y, "hidden").forward(x).outputs))(flat)
 
-    times, _ = chebyshev(_INTERVALS, 0.5)
+    times, _ = chebyshev(_INTERVALS, 0.3)
     path, error = integrate(rhs, net.flat("hidden"), times, 1e-10)
     nets: list[Perceptron] = [net.replace(flat, "hidden") for flat in path]
     found = [one.forward(x).outputs for one in nets]
@@ -269,8 +269,8 @@ def integrated_over_time(formula, likelihood, depth, widths, outputs, samples, s
     """The outputs of a full network after some training against the formula summed up along its path."""
     _, _, heights, jacobians, slopes, error = trained(likelihood, depth, widths, outputs, samples, activation, seed)
     rates = [words.evaluate(formula, {J: a, SLOPE: g, ETA: RATE})[:, 0] for a, g in zip(jacobians, slopes, strict=True)]
-    _, weights = chebyshev(_INTERVALS, 0.5)
-    _, coarse = chebyshev(_INTERVALS // 2, 0.5)
+    _, weights = chebyshev(_INTERVALS, 0.3)
+    _, coarse = chebyshev(_INTERVALS // 2, 0.3)
     true = np.stack([-RATE * a @ (a.T @ g[:, 0]) for a, g in zip(jacobians, slopes, strict=True)])
     missed = float(np.abs(weights @ true - coarse @ true[::2]).max())
     size = float(np.linalg.norm(jacobians[0], 2))
