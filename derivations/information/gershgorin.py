@@ -86,10 +86,11 @@ def distance_bound() -> Decision:
     return all_of(row_identity(), nonnegative(spread), nonnegative(missing)).explain(
         step("Row i of the eigenvalue equation, for the longest part of the eigenvector:", left),
         step("equals the rest of the row times the other parts:", right),
-        step("The left side is at least the distance to the nearest eigenvalue of the block, component by component:"),
-        step("each exceeds it by", spread),
-        step("The right side is at most the sum of the norms; no part is longer than this one, so each term lacks"),
-        step("", missing),
+        step("Squared, the left side exceeds the distance to the nearest eigenvalue, for each component, by", spread),
+        step(
+            "The right side is at most a sum of norms; no part is longer than this one, so each term falls short by",
+            missing,
+        ),
     )
 
 

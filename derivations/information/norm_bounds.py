@@ -1,0 +1,186 @@
+r"""Norms of the blocks of a Fisher matrix: what is true of every network, and of averages over networks.
+
+A block is a mean over inputs of (x^{a-1} x^{b-1 T}) kron (J_a^T H J_b), with 1 in place of x for a bias; J_a is the
+Jacobian of the outputs with respect to the pre-activations of layer a. Source: B lemma 3 and appendix A.3, B.1.
+"""
+
+from __future__ import annotations
+
+from sympy import Expr, Rational, S, Symbol, expand_func, gamma, integrate, oo, sqrt, sympify
+from sympy import exp as exponential
+
+from derivations import words
+from derivations.decide import Decision, all_of, equal, nonnegative, step
+from derivations.notation import M, N
+from derivations.words import Letter
+
+# of one input: lengths of what enters the layers (1 for a bias), and largest singular values
+INPUT_A, INPUT_B = Symbol("p_a", nonnegative=True), Symbol("p_b", nonnegative=True)
+S_A, S_B, S_H = Symbol("s_a", nonnegative=True), Symbol("s_b", nonnegative=True), Symbol("s_H", nonnegative=True)
+# of a data set: largest eigenvalues of second moment and covariance of the inputs, largest s_max(H^{1/2} J_1)^2
+SECOND_MOMENT = Symbol("lambda_xx", positive=True)
+COVARIANCE = Symbol("lambda_cov", nonnegative=True)
+STEEPEST = Symbol("s_J", positive=True)
+# of a Gaussian linear network
+WIDTH = Symbol("N", integer=True, positive=True)
+ABOVE = Symbol("k", integer=True, positive=True)
+PHI_SIZE = Symbol("phi_mean", nonnegative=True)  # |E phi(h)|
+
+X, Y = Letter("x", N, 1), Letter("y", M, 1)
+K = Letter("K", "n_a", "n_b")
+V = Letter("V", "n_b", M)
+LENGTH, GAP, REST = (Symbol(name, nonnegative=True) for name in ("m", "g", "h"))
+COMPONENT = Symbol("c", real=True)
+LEFT, RIGHT, COSINE = Symbol("m_1", positive=True), Symbol("m_2", positive=True), Symbol("t", nonnegative=True)
+
+
+def block_norm() -> Expr:
+    r"""|x^{a-1}| |x^{b-1}| s_max(J_a) s_max(H) s_max(J_b), whose mean over inputs bounds s_max(G_ab).
+
+    >>> is_block_norm(block_norm()).outcome, is_block_norm(block_norm() / INPUT_A).outcome
+    ('proved', 'refuted')
+    """
+    return INPUT_A * INPUT_B * S_A * S_H * S_B
+
+
+def rank_one_factor() -> Decision:
+    r"""|(x y^T kron K) vec V|^2 = |K V y x^T|^2 = |x|^2 |K V y|^2, for all sizes."""
+    image = K * V * Y * X.T
+    rules = (words.rule(X.T * X, INPUT_A**2 * words.identity(1)),)
+    return words.vanishes(words.trace(image.T * image) - INPUT_A**2 * words.trace((K * V * Y).T * (K * V * Y)), rules)
+
+
+def singular_bound() -> Decision:
+    """s_max^2 |c|^2 - sum s_k^2 c_k^2 >= 0, term by term, with s_max = s_k + g: |M v| <= s_max(M) |v|."""
+    return nonnegative(((LENGTH + GAP) ** 2 - LENGTH**2) * COMPONENT**2)
+
+
+def triangle() -> Decision:
+    """(m_1 + m_2)^2 - |u_1 + u_2|^2 = 2 m_1 m_2 (1 - cos) >= 0: norms of means are at most means of norms."""
+    return nonnegative(2 * LEFT * RIGHT * COSINE)
+
+
+def is_block_norm(formula: Expr) -> Decision:
+    """Whether a formula is the bound of one input: enough for all matrices, and reached by vectors."""
+    product = INPUT_A * S_A * S_H * S_B * INPUT_B
+    return all_of(rank_one_factor(), singular_bound(), triangle(), equal(sympify(formula), product)).explain(
+        step("On stacked columns of V the block of one input acts as", K * V * Y * X.T),
+        step("whose squared norm separates: the length of x factors out, and what is left is at most", K * V * Y),
+        step("bounded by the largest singular values of the factors one after the other:", product),
+        step("A mean over inputs is no longer than the mean of the lengths."),
+        step("With one input and one output all factors are vectors, and the norm is the formula itself:", formula),
+    )
+
+
+def first_weight_block() -> Expr:
+    r"""lambda_max(E[x x^T]) max_i s_max(H_i^{1/2} J_i)^2 bounds the weight block of one layer.
+
+    >>> is_weight_block(first_weight_block()).outcome, is_weight_block(COVARIANCE * STEEPEST).outcome
+    ('proved', 'refuted')
+    """
+    return SECOND_MOMENT * STEEPEST
+
+
+def is_weight_block(formula: Expr) -> Decision:
+    """Whether a formula bounds v^T G v = E|H^{1/2} J V x|^2 for v = vec V, and is reached when J is the same for all.
+
+    Then G is the second moment kron J^T H J. One input x = e has second moment 1 and covariance 0.
+    """
+    root = Letter("F", "r", "n_b", latex="H^{1/2}J")
+    second = Letter("C", M, M, symmetric=True, latex=r"\mathbb{E}[x x^{\mathsf{T}}]")
+    form = words.trace((root * V * Y).T * (root * V * Y))
+    averaged = (words.rule(Y * Y.T, second),)
+    same = words.vanishes(form - words.trace(root * V * second * V.T * root.T), averaged)
+    one_input = {SECOND_MOMENT: S.One, COVARIANCE: S.Zero}
+    reached = sympify(formula).xreplace(one_input)
+    return all_of(
+        same, singular_bound(), equal(reached, STEEPEST), equal(sympify(formula), SECOND_MOMENT * STEEPEST)
+    ).explain(
+        step("One input contributes to the quadratic form", form),
+        step("at most the largest of all squared norms times what the mean over inputs leaves:", V * second * V.T),
+        step("which is at most the largest eigenvalue of the second moment times the squared length:", formula),
+        step("For one input of length one the covariance is zero, but the block has the norm", STEEPEST),
+    )
+
+
+def block_ratio() -> Expr:
+    r"""lambda_max(E[x x^T]) = s_max(G_{W^1 W^1}) / s_max(G_{b^1 b^1}) where J^T H J does not depend on the input.
+
+    >>> is_block_ratio(block_ratio()).outcome, is_block_ratio(COVARIANCE).outcome
+    ('proved', 'refuted')
+    """
+    return SECOND_MOMENT
+
+
+def is_block_ratio(formula: Expr) -> Decision:
+    """Whether a formula is the eigenvalue of V -> K V E[x x^T] over that of K, on V = u e^T."""
+    second, kernel = Letter("C", M, M, symmetric=True), Letter("K_J", N, N, symmetric=True, latex="K")
+    e, u = Letter("e", M, 1), Letter("u", N, 1)
+    rules = (words.rule(second * e, SECOND_MOMENT * e), words.rule(kernel * u, STEEPEST * u))
+    image = kernel * u * e.T * second
+    return all_of(
+        words.vanishes(image - SECOND_MOMENT * STEEPEST * u * e.T, rules), equal(sympify(formula), SECOND_MOMENT)
+    ).explain(
+        step(
+            "With one matrix K for all inputs the two blocks are its Kronecker product with the second moment", second
+        ),
+        step("and K itself. On top eigenvectors the first multiplies by", SECOND_MOMENT * STEEPEST),
+        step("and the second by", STEEPEST),
+    )
+
+
+def jensen_gap() -> Expr:
+    r"""E[|J_1| |J_b|] / (E|J_1| E|J_b|) = (N Gamma(N/2)^2 / (2 Gamma((N+1)/2)^2))^k in Gaussian linear networks.
+
+    One output, width N, k weight matrices above layer b, the readout included. It is 1 + k / (2 N) + O(N^{-2}).
+
+    >>> is_jensen_gap(jensen_gap()).outcome
+    'proved'
+    """
+    return (WIDTH * gamma(WIDTH / 2) ** 2 / (2 * gamma((WIDTH + 1) / 2) ** 2)) ** ABOVE
+
+
+def length_moment(power: int) -> Expr:
+    r"""E|w|^p of a row of N independent normal numbers of variance 1/N, from the radial integral.
+
+    >>> length_moment(2)
+    1
+    """
+    r = Symbol("r", positive=True)
+    weight = r ** (WIDTH - 1) * exponential(-(r**2) / 2)
+    found = integrate(weight * r**power, (r, 0, oo)) / integrate(weight, (r, 0, oo))
+    return expand_func((found / WIDTH ** Rational(power, 2)).simplify())
+
+
+def is_jensen_gap(formula: Expr) -> Decision:
+    """Whether a formula is the ratio made of k factors common to both Jacobians; all others cancel."""
+    first, second = length_moment(1), length_moment(2)
+    return all_of(equal(second, S.One), equal(sympify(formula), (second / first**2) ** ABOVE)).explain(
+        step("A Gaussian matrix turns a row of any length into one of independent entries: lengths multiply."),
+        step("Each factor has the mean", first),
+        step("and mean square", second),
+        step(
+            "The matrices above layer b occur in both Jacobians, so with each of them the ratio grows by", 1 / first**2
+        ),
+    )
+
+
+def averaged_activation() -> Expr:
+    r"""|E_W x| = sqrt(N) |E phi| for the N units of one layer, averaged over networks.
+
+    >>> is_averaged_activation(averaged_activation()).outcome
+    'proved'
+    """
+    return sqrt(WIDTH) * PHI_SIZE
+
+
+def is_averaged_activation(formula: Expr) -> Decision:
+    """Whether a formula is the length of a vector whose N entries have one common mean."""
+    ones = Letter("one", WIDTH, 1, latex=r"\mathbf{1}")
+    mean = PHI_SIZE * ones
+    rules = (words.rule(ones.T * ones, WIDTH * words.identity(1)),)
+    square = words.vanishes(mean.T * mean - WIDTH * PHI_SIZE**2 * words.identity(1), rules)
+    return all_of(square, equal(sympify(formula) ** 2, WIDTH * PHI_SIZE**2), nonnegative(sympify(formula))).explain(
+        step("Units of one layer are exchangeable: averaged over networks all have one mean.", mean),
+        step("Its length is", formula),
+    )
