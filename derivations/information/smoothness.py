@@ -124,16 +124,15 @@ def step_threshold() -> Expr:
 
 def is_step_threshold(formula: Expr) -> Decision:
     """Whether the sharpest mode leaves the unit circle there, through -1, and no flatter mode has left it before."""
-    x, share = Symbol("x"), Symbol("a", positive=True)
+    x, share, odds = Symbol("x"), Symbol("a", positive=True), Symbol("beta/(1-beta)", positive=True)
+    below_one = {BETA: odds / (1 + odds)}
     polynomial = heavy_ball().charpoly(x).as_expr()
-    at = polynomial.subs({x: -1, ETA: formula})
+    at = polynomial.subs({x: -1, ETA: formula}).subs(below_one)
     flatter = heavy_ball(MOST / (1 + share)).charpoly(x).as_expr()
-    inside = all_of(*(positive(cancel(flatter.subs({x: end, ETA: formula}))) for end in (-1, 1)))
+    inside = all_of(*(positive(cancel(flatter.subs({x: end, ETA: formula}).subs(below_one))) for end in (-1, 1)))
     return all_of(equal(at, 0), inside).explain(
         step("Two successive points move by a linear map with the characteristic polynomial", polynomial),
-        step(
-            "For $`\\beta < 1`$ its zeros lie inside the unit circle if and only if its values at 1 and -1 are positive."
-        ),
+        step("For $`\\beta < 1`$ its zeros lie inside the unit circle just if its values at 1 and -1 are positive."),
         step("At 1 it is always positive; at -1 it is", polynomial.subs(x, -1).expand()),
         step("which vanishes at", formula),
     )
