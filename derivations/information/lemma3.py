@@ -25,7 +25,6 @@ JOINT = {
 STEEPEST = Symbol("m_J", nonnegative=True)  # largest s_max(H^{1/2} J_1)^2 of all inputs
 SQUARED = Symbol("m_bb1", nonnegative=True)  # mean of s_max(H) s_max(J_1)^2
 LENGTHS = Symbol("m_x", nonnegative=True)  # mean of |phi| |x^0|
-UNIT = Symbol("m_phi", nonnegative=True)  # mean of |x^{beta-1}|
 
 
 def printed(kind: str) -> Expr:
@@ -109,7 +108,6 @@ def statistics(networks: Sequence[Scalar], inputs: Sequence[int]) -> dict[Symbol
         LAYER: mean([abs(one["j_2"]) for one in found]),
         LINK: S.One,
         LENGTHS: mean([abs(one["x"] * one["y"]) for one in found]),
-        UNIT: mean([abs(one["y"]) for one in found]),
         **joint,
     }
 
@@ -184,3 +182,35 @@ def _exceeds(name: str, formula: Expr, left: Expr, values: dict[Symbol, Expr]) -
         witness = {f"block of the first {name}": str(left), "bound": str(Rational(right))}
         return Decision("refuted", "exact networks whose block exceeds the bound", witness).explain(shown)
     return Decision("undecided", "the exact networks do not exceed the bound").explain(shown)
+
+
+def step_witness(formula: Expr) -> Decision:
+    r"""Refuted where E s_max(phi x^{0T}) = E|phi||x^0| differs from a formula, on two exact inputs of opposite sign.
+
+    >>> step_witness(sqrt(BELOW) * PHI * MEAN_INPUT).outcome, step_witness(LENGTHS).outcome
+    ('refuted', 'undecided')
+    """
+    values = statistics(*SIGNED_INPUTS)
+    left, right = values[LENGTHS], sympify(formula).xreplace(values)
+    shown = step("On exact networks of one unit per layer the mean of the norms is", left)
+    if right.is_Rational and right != left:
+        witness = {"mean of the norms": str(left), "the formula": str(right)}
+        return Decision("refuted", "exact networks where both sides differ", witness).explain(shown)
+    return Decision("undecided", "the exact networks do not separate the sides").explain(shown)
+
+
+def criterion_witness(formula: Expr) -> Decision:
+    r"""Refuted if the criterion says other than |x|^2 > 1 on the exact inputs 2 and -2 of a linear network.
+
+    There s_max(G_{W^1 W^1}) = 4 J^2 and s_max(G_{b^1 b^1}) = J^2, while the mean input is 0.
+
+    >>> criterion_witness(MEAN_INPUT).outcome, criterion_witness(SECOND).outcome
+    ('refuted', 'undecided')
+    """
+    inputs = (S(2), S(-2))
+    values = {MEAN_INPUT: abs(sum(inputs)) / 2, SECOND: sum(x**2 for x in inputs) / 2, COVARIANCE: S(4)}
+    right = sympify(formula).xreplace(values)
+    shown = step("On the inputs 2 and -2 the first weights dominate by the factor 4; the criterion is", right)
+    if right.is_Rational and right <= 1:
+        return Decision("refuted", "inputs of mean zero", {"inputs": "[2, -2]", "criterion": str(right)}).explain(shown)
+    return Decision("undecided", "the inputs do not contradict the criterion").explain(shown)
