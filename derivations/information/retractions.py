@@ -21,8 +21,7 @@ from derivations.information.stiefel import (
     UPPER,
     accelerations,
     decided,
-    model,
-    tangent_vector,
+    decided_under,
 )
 from derivations.words import Expression, rule
 
@@ -171,4 +170,4 @@ def _decided(formula: Expression) -> Decision:
     """Like ``decided``, with U + U^T = xi^T xi, used to eliminate K^T K."""
     turn = FREE - FREE.T
     split = rule(OUTSIDE.T * OUTSIDE, UPPER + UPPER.T - turn.T * turn)
-    return words.vanishes(words.substitute(formula, {TANGENT: tangent_vector()}), (*RULES, split), model)
+    return decided_under(formula, (*RULES, split))

@@ -181,7 +181,7 @@ def velocity_of_the_step(formula, depth, widths, seed):
     subject, found = on_manifold("stiefel", depth, widths, seed), []
     directions = moved("stiefel", depth, widths, seed, False).directions
     for layer, u in zip(subject.layers, directions, strict=True):
-        observed = derivative(lambda h, w=layer.w, u=u: manifolds.qr_retraction(w, h * u), 1)
+        observed = derivative(lambda h, w=layer.w, u=u: manifolds.qr_retraction(w, h * u))
         tangent = manifolds.stiefel_tangent(layer.w, u)
         normal = layer.w.mT @ (u - tangent)
         values = {POINT: layer.w, TANGENT: tangent, UPPER: manifolds.half_upper(normal)}

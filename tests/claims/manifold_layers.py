@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import grad, jvp
@@ -109,24 +110,49 @@ def path(manifold: str, depth: int, widths: str | tuple[int, ...], seed: int, to
     return constraints.geodesic(SURFACES[manifold], layer.w, layer.velocity, times, carried, tolerance=tolerance)
 
 
-def derivative(curve: Callable[[Tensor], Tensor], order: int) -> Tensor:
-    """The derivative of a curve at time 0, by forward differentiation of forward differentiation."""
+def derivative(curve: Callable[[Tensor], Tensor]) -> Tensor:
+    """The derivative of a curve at time 0, by forward differentiation."""
     one = torch.ones((), dtype=torch.float64)
-    for _ in range(order):
-        curve = _differentiated(curve, one)
-    return curve(0 * one)
+    return jvp(curve, (0 * one,), (one,))[1]
 
 
-def _differentiated(curve: Callable[[Tensor], Tensor], one: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda h: jvp(curve, (h,), (one,))[1]
+@dataclass(frozen=True, slots=True, eq=False)
+class Coefficients:
+    """Coefficients of h, h^2, h^3 of a curve (3, n, p), the amplification of rounding and the neglected terms, (3,)."""
+
+    values: np.ndarray
+    amplification: tuple[float, ...]
+    neglected: tuple[float, ...]
 
 
-def chain(layer: Layer, order: int = 1) -> int:
-    """Roundings along a chain of products and factorisations of (n, p) matrices, differentiated ``order`` times."""
+def coefficients(curve: Callable[[Tensor], Tensor], nodes: int = 21, reach: float = 0.5) -> Coefficients:
+    """Power series of an analytic curve from its values at Chebyshev points in [-reach, reach].
+
+    ``curve`` takes times (K, 1, 1) and returns points (K, n, p). The neglected terms are those that four points less
+    would change.
+    """
+    (few, _), (many, weights) = (_interpolated(curve, count, reach) for count in (nodes - 4, nodes))
+    neglected = np.abs(many - few).max((1, 2))
+    return Coefficients(many, tuple(np.abs(weights).sum(1)), tuple(neglected))
+
+
+def _interpolated(curve: Callable[[Tensor], Tensor], nodes: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    times = np.polynomial.chebyshev.chebpts1(nodes)
+    to_chebyshev = np.linalg.inv(np.polynomial.chebyshev.chebvander(times, nodes - 1))
+    powers = np.array(
+        [np.pad(p := np.polynomial.chebyshev.cheb2poly(row), (0, nodes - len(p))) for row in np.eye(nodes)]
+    )
+    weights = (powers.T @ to_chebyshev)[1:4] / reach ** np.arange(1, 4)[:, None]
+    values = curve(torch.from_numpy(reach * times)[:, None, None]).numpy()
+    return np.einsum("kj,jnp->knp", weights, values), weights
+
+
+def chain(layer: Layer) -> int:
+    """Roundings along a chain of products and factorisations of (n, p) matrices."""
     n, p = layer.w.shape
-    return 4 * n * p * (p + 1) * order
+    return 4 * n * p * (p + 1)
 
 
-def vector_rounding(layer: Layer, scale: float, order: int = 1) -> Bound:
+def vector_rounding(layer: Layer, scale: float, condition: float = 1.0) -> Bound:
     """Rounding of a vector of the given size at a well-conditioned point."""
-    return rounding(scale, chain(layer, order))
+    return rounding(scale, chain(layer), condition)

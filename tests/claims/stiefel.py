@@ -119,7 +119,7 @@ def loss_rate(depth: int, widths, seed: int, curve: str, back: bool = False) -> 
         pairs = zip(subject.layers, ways, strict=True)
         return subject.loss(tuple(RETRACTIONS[curve](one.w, h * way) for one, way in pairs))
 
-    return derivative(moved, 1)
+    return derivative(moved)
 
 
 @rates.check([{**case, "curve": curve} for case in FEW for curve in RETRACTIONS])
