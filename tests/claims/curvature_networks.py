@@ -79,7 +79,8 @@ def curvature(sample: Sample, likelihood: str = "identity") -> Curvature:
     net, found, t = sample.net, sample.found, sample.x.shape[-1]
     sides = tuple(output_jacobians(found, roots(likelihood, found.outputs)))
     inputs = found.x[:-1]
-    if sum(n * (m + 1) for n, m in zip(net.widths[1:], net.widths, strict=False)) <= DENSE:
+    dense = sum(n * (m + 1) for n, m in zip(net.widths[1:], net.widths, strict=False)) <= DENSE
+    if dense:
         matrix = fisher_matrix(net, sample.x, likelihood=likelihood)
         top, trace = torch.linalg.eigvalsh(matrix)[-1], matrix.trace()
     else:
@@ -87,10 +88,11 @@ def curvature(sample: Sample, likelihood: str = "identity") -> Curvature:
     ones = [torch.cat([x, torch.ones_like(x[:1])]) for x in inputs]
     norms = np.array([array(torch.linalg.matrix_norm(j, 2)) for j in sides])
     moments = np.array([_moment(x) for x in inputs])
-    # Jacobians err in proportion to the product of the weights' norms, which may be far above the product's norm
+    # two ways to the Jacobians differ by the product of the weights' norms, which may be far above the product's norm;
+    # kernel and bounds made of the same Jacobians do not, since the bound needs no relation between layers
     factors = [float(torch.linalg.matrix_norm(w, 2)) for w in (*net.weights, net.readout)]
     chains = np.cumprod(factors[::-1])[::-1][1:]
-    scale = float(((1 + moments) * norms.max(1) * chains).sum())
+    scale = float(((1 + moments) * norms.max(1) * (chains if dense else norms.max(1))).sum())
     return Curvature(
         sample,
         float(top),
