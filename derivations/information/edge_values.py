@@ -6,6 +6,7 @@ Source: B section 2.2, beyond B.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import erf as _erf
 from sympy import Expr, expand_log, log
 
-from derivations.compiled import evaluate
+from derivations.compiled import function
 from derivations.information.free_products import G, M, U
 from derivations.notation import LAYERS, SIGMA_W
 
@@ -87,9 +88,14 @@ def _gap(activation: str, h: np.ndarray) -> np.ndarray:
     raise ValueError(f"activation: {activation!r} given, allowed: linear, tanh, erf, relu, hard-tanh")
 
 
+@lru_cache(maxsize=256)
+def _moments_on_grid(of: Slopes) -> np.ndarray:
+    return of.function(_GRID)
+
+
 @lru_cache(maxsize=1024)
-def _logarithm(curve: Expr) -> Expr:
-    return expand_log(log(curve), force=True)
+def _logarithm(curve: Expr) -> Callable[..., np.ndarray]:
+    return function(expand_log(log(curve), force=True), (M, U, LAYERS, SIGMA_W, G))
 
 
 def least(curve: Expr, of: Slopes, *, depth: int, sigma_w: float, gaussian: bool = False) -> Edge:
@@ -97,23 +103,28 @@ def least(curve: Expr, of: Slopes, *, depth: int, sigma_w: float, gaussian: bool
 
     NaN where the curve has no minimum; a curve that falls towards u = 1 ends there, at the largest slope.
     """
-    fixed = {LAYERS: float(depth), SIGMA_W: sigma_w, G: float(gaussian)}
     formula = _logarithm(curve)
 
-    def height(t: float | np.ndarray) -> np.ndarray:
-        distance = np.exp(np.atleast_1d(t))
-        return np.broadcast_to(evaluate(formula, {M: of.function(distance), U: 1 + distance, **fixed}), distance.shape)
+    def height(distance: np.ndarray, m: np.ndarray) -> np.ndarray:
+        found = formula(m, 1 + distance, depth, sigma_w, gaussian)
+        return np.broadcast_to(np.full((), np.nan) if np.iscomplexobj(found) else found, distance.shape)
 
-    heights = height(np.log(_GRID))
+    heights = height(_GRID, _moments_on_grid(of))
     place = int(np.argmin(np.where(np.isnan(heights), np.inf, heights)))
     if np.isnan(heights[place]) or place == len(_GRID) - 1:
         return Edge(float("nan"), float("nan"), float("nan"))
     if place == 0:
         return Edge(float(np.exp(heights[0])), float("inf"), 0.0)
+
+    def at(t: float) -> float:
+        distance = np.exp(np.array([t]))
+        return float(height(distance, of.function(distance))[0])
+
     bracket = (np.log(_GRID[place - 1]), np.log(_GRID[place + 1]))
-    best = minimize_scalar(lambda t: float(height(t)[0]), bounds=bracket, method="bounded", options={"xatol": 1e-9})
-    near = best.x + np.array([-0.02, 0.0, 0.02])
-    m, value = of.function(np.exp(near)), height(near)
+    best = minimize_scalar(at, bounds=bracket, method="bounded", options={"xatol": 1e-9})
+    near = np.exp(best.x + np.array([-0.02, 0.0, 0.02]))
+    m = of.function(near)
+    value = height(near, m)
     bend = max(2 * np.polyfit(m / m[1] - 1, value - value[1], 2)[0], 0.0) / m[1] ** 2
     edge = float(np.exp(best.fun))
     return Edge(edge, float(m[1]), float((edge**3 * bend / 2) ** (1 / 3)))

@@ -129,8 +129,8 @@ mean = Claim(
         "bounded": lambda: SIGMA_W**2 * MU_1 + 0 * LAYERS,
     },
     remark=(
-        "So $`\\chi = \\sigma_w^2 \\mu_1 = 1`$ keeps the mean at 1 at any depth. The limit of many neurons comes first: "
-        "with as many layers as neurons the fluctuations of the layers add up and the mean is carried by rare networks."
+        "So $`\\chi = \\sigma_w^2 \\mu_1 = 1`$ keeps the mean at 1 at any depth. The limit of many neurons comes "
+        "first: with as many layers as neurons fluctuations add up and the mean is carried by rare networks."
     ),
 )
 
@@ -151,15 +151,9 @@ def linear_isometries(formula, depth, scale, ensemble, width, seed):
 
 
 @mean.check(
-    grid(
-        activation=["tanh", "erf"],
-        depth=[1, 8],
-        scale=[1.2],
-        ensemble=["orthogonal", "gaussian"],
-        width=[128],
-        seeds=[24],
-    )
-    + grid(activation=["relu"], depth=[6], scale=[1.5], ensemble=["orthogonal", "gaussian"], width=[96], seeds=[48])
+    grid(activation=["tanh"], depth=[1, 8], scale=[1.2], ensemble=["orthogonal"], width=[128], seeds=[16])
+    + grid(activation=["erf"], depth=[4], scale=[1.2], ensemble=["gaussian"], width=[96], seeds=[32])
+    + grid(activation=["relu"], depth=[6], scale=[1.5], ensemble=["orthogonal"], width=[96], seeds=[32])
 )
 def random_networks(formula, activation, depth, scale, ensemble, width, seeds, seed):
     """Random networks with the slopes that their own layers have, in units of the prediction."""
@@ -185,7 +179,7 @@ variance = Claim(
     },
     falsifiers={"independent of depth": lambda: MU_2 / MU_1**2 - 1 + G + 0 * LAYERS},
     remark=(
-        "Here $`g = 0`$ for orthogonal and $`g = 1`$ for Gaussian weights. Gaussian weights alone cost one unit a layer; "
+        "Here $`g = 0`$ for orthogonal and $`g = 1`$ for Gaussian weights. Gaussian weights cost one unit a layer; "
         "orthogonal ones cost nothing, and what remains comes from the slopes alone."
     ),
 )
@@ -198,9 +192,10 @@ def transforms_to_first_order(formula):
 
 
 @variance.check(
-    grid(activation=["tanh"], depth=[1, 8], scale=[1.2], ensemble=["orthogonal", "gaussian"], width=[128], seeds=[24])
-    + grid(activation=["relu"], depth=[4], scale=[1.5], ensemble=["orthogonal"], width=[96], seeds=[48])
-    + grid(activation=["linear"], depth=[6], scale=[0.8], ensemble=["gaussian"], width=[128], seeds=[24])
+    grid(activation=["tanh"], depth=[1, 8], scale=[1.2], ensemble=["orthogonal"], width=[128], seeds=[16])
+    + grid(activation=["tanh"], depth=[4], scale=[1.2], ensemble=["gaussian"], width=[96], seeds=[32])
+    + grid(activation=["relu"], depth=[4], scale=[1.5], ensemble=["orthogonal"], width=[96], seeds=[32])
+    + grid(activation=["linear"], depth=[5], scale=[0.8], ensemble=["gaussian"], width=[128], seeds=[24])
 )
 def random_spectra(formula, activation, depth, scale, ensemble, width, seeds, seed):
     """Relative variances of random networks, with the slopes of their own layers."""
@@ -231,8 +226,8 @@ edge = Claim(
     },
     falsifiers={"orthogonal for every ensemble": lambda: free_products.edge_curve().subs(G, 0)},
     remark=(
-        "In the curve $`m(u) = \\mathbb{E}\\, \\phi'^2 / (u - \\phi'^2)`$. It needs a one-dimensional search, no sampling "
-        "and no matrix. Networks of finite width lie below the edge by the Tracy-Widom shift, which the same curve gives."
+        "In the curve $`m(u) = \\mathbb{E}\\, \\phi'^2 / (u - \\phi'^2)`$. It takes a one-dimensional search, no "
+        "sampling and no matrix. Finite networks lie below by the Tracy-Widom shift, which the same curve gives."
     ),
 )
 
@@ -262,10 +257,10 @@ def near_edge(found: Spectra, predicted: Edge) -> Evidence:
 
 
 EDGES = (
-    grid(activation=["tanh"], qstar=[1 / 64, 0.5], ensemble=["orthogonal"], depth=[6], width=[128], seeds=[64])
-    + grid(activation=["tanh"], qstar=[0.5], ensemble=["gaussian"], depth=[3], width=[128], seeds=[64])
-    + grid(activation=["relu"], qstar=[1.0], ensemble=["orthogonal"], depth=[4], width=[96], seeds=[96])
-    + grid(activation=["linear"], qstar=[1.0], ensemble=["gaussian"], depth=[1, 4], width=[96], seeds=[96])
+    grid(activation=["tanh"], qstar=[1 / 64, 0.5], ensemble=["orthogonal"], depth=[6], width=[96], seeds=[64])
+    + grid(activation=["tanh"], qstar=[0.5], ensemble=["gaussian"], depth=[3], width=[64], seeds=[128])
+    + grid(activation=["relu"], qstar=[1.0], ensemble=["orthogonal"], depth=[4], width=[64], seeds=[128])
+    + grid(activation=["linear"], qstar=[1.0], ensemble=["gaussian"], depth=[1, 4], width=[64], seeds=[160])
 )
 
 

@@ -1,0 +1,124 @@
+"""Closed edges of deep Jacobians, and how they grow with depth: linearly at a fixed length, not at q* ~ 1/sqrt(L)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from sympy import Expr, Integer
+
+from derivations.compiled import evaluate
+from derivations.information import free_products, spectral_edges
+from derivations.information.edge_values import Edge
+from derivations.information.spectral_edges import SHARE
+from derivations.notation import LAYERS
+from tests.checker.bounds import rounding
+from tests.checker.claim import Claim, grid
+from tests.checker.compare import agree
+from tests.checker.evidence import Evidence
+from tests.claims.critical import point
+from tests.claims.critical_assumptions import CRITICAL, ORTHOGONAL
+from tests.claims.jacobian_spectrum import FREE, critical, near_edge, predicted_edge
+
+CURVE = free_products.edge_curve()
+
+
+@lru_cache(maxsize=4096)
+def edge_at(activation: str, qstar: float, ensemble: str, depth: int) -> Edge:
+    """The edge of critical networks of infinite width."""
+    return predicted_edge(CURVE, activation, qstar, ensemble, depth)
+
+
+def closed(formula: Expr, values: dict, activation: str, qstar: float, ensemble: str, depth: int) -> Evidence:
+    """A closed edge against the least value of the curve, whose logarithm has about 3 L terms."""
+    found = edge_at(activation, qstar, ensemble, depth).value
+    return agree(found, evaluate(formula, values), bound=rounding(found, 40 + 6 * depth, 1 + np.log(depth + 1)))
+
+
+def in_networks(formula: Expr, values: dict, activation, qstar, ensemble, depth, width, seeds, seed) -> Evidence:
+    """A closed edge against random critical networks; the curve supplies the width of the Tracy-Widom law."""
+    found = critical(activation, qstar, ensemble, depth, width, seeds, seed)
+    scale = edge_at(activation, qstar, ensemble, depth).scale
+    return near_edge(found, Edge(float(evaluate(formula, values)), 0.0, scale)).on(found.sample)
+
+
+gaussian = Claim(
+    "jacobian.edge-gaussian-linear",
+    source="beyond B",
+    says="A linear network of Gaussian weights has squared singular values up to a Fuss-Catalan number.",
+    formula=spectral_edges.gaussian_edge,
+    lhs=r"s_{\max}^2",
+    given=(FREE, CRITICAL),
+    uses=("jacobian.edge",),
+    near_misses={"one layer fewer": lambda: LAYERS**LAYERS / (LAYERS - 1) ** (LAYERS - 1)},
+    falsifiers={"four for every depth": lambda: Integer(4) + 0 * LAYERS},
+    remark="One layer has the familiar 4; many layers approach $`e (L + 1/2)`$, linear in the depth.",
+)
+
+
+@gaussian.proof(generic_in="depth")
+def least_value_without_slopes(formula):
+    """The curve of constant slopes and its stationary point."""
+    return spectral_edges.is_gaussian_edge(formula)
+
+
+@gaussian.check(grid(depth=[1, 2, 4, 16, 64]), network=False)
+def curve_of_gaussian_weights(formula, depth):
+    """The numerical search on the curve."""
+    return closed(formula, {LAYERS: depth}, "linear", 1.0, "gaussian", depth)
+
+
+@gaussian.check(grid(depth=[2, 4], width=[96], seeds=[96]))
+def gaussian_networks(formula, depth, width, seeds, seed):
+    """Largest squared singular values of random linear networks."""
+    return in_networks(formula, {LAYERS: depth}, "linear", 1.0, "gaussian", depth, width, seeds, seed)
+
+
+bernoulli = Claim(
+    "jacobian.edge-rectified",
+    source="beyond B",
+    says="With orthogonal weights and units that pass or block, squared singular values reach a closed bound that "
+    "grows with depth.",
+    formula=spectral_edges.bernoulli_edge,
+    lhs=r"s_{\max}^2",
+    given=(FREE, CRITICAL, ORTHOGONAL),
+    uses=("jacobian.edge",),
+    near_misses={"odds the other way round": lambda: spectral_edges.bernoulli_edge() * (SHARE / (1 - SHARE)) ** 2},
+    falsifiers={"as Gaussian linear layers": lambda: (1 - SHARE) / SHARE * spectral_edges.gaussian_edge()},
+    remark=(
+        "Here $`p`$ is the share of passing units, one half for rectified units, and $`(1 - p) L \\geq 1`$. For large "
+        "depth it is $`e L (1 - p)/p`$: orthogonal weights do not make deep rectified networks isometric."
+    ),
+)
+
+
+@bernoulli.proof(generic_in="depth, share of passing units")
+def least_value_with_two_slopes(formula):
+    """The curve of slopes 0 and 1 and its stationary point."""
+    return spectral_edges.is_bernoulli_edge(formula)
+
+
+def passing(activation: str, qstar: float) -> float:
+    """The share of units with slope 1."""
+    return point(activation, qstar).mu[0]
+
+
+@bernoulli.check(
+    grid(activation=["relu"], qstar=[1.0], depth=[2, 3, 16])
+    + grid(activation=["hard-tanh"], qstar=[0.5, 2.0], depth=[8, 64]),
+    network=False,
+)
+def curve_of_two_slopes(formula, activation, qstar, depth):
+    """The numerical search on the curve."""
+    values = {SHARE: passing(activation, qstar), LAYERS: depth}
+    return closed(formula, values, activation, qstar, "orthogonal", depth)
+
+
+@bernoulli.check(
+    grid(activation=["relu"], qstar=[1.0], depth=[4], width=[64], seeds=[128])
+    + grid(activation=["hard-tanh"], qstar=[0.5], depth=[8], width=[64], seeds=[96])
+)
+def networks_of_two_slopes(formula, activation, qstar, depth, width, seeds, seed):
+    """Largest squared singular values of random orthogonal networks."""
+    values = {SHARE: passing(activation, qstar), LAYERS: depth}
+    return in_networks(formula, values, activation, qstar, "orthogonal", depth, width, seeds, seed)

@@ -1,0 +1,200 @@
+"""How the largest singular value grows with depth: its square linearly, for every ensemble but linear orthogonal."""
+
+from __future__ import annotations
+
+import numpy as np
+from sympy import Integer, Rational, sqrt
+
+from derivations.compiled import evaluate
+from derivations.decide import all_of, equal, step
+from derivations.information import free_products, spectral_edges
+from derivations.information.edge_values import slopes
+from derivations.information.free_products import ENSEMBLES, G
+from derivations.notation import LAYERS, MU_1, MU_2
+from tests.checker.bounds import remainder, rounding
+from tests.checker.claim import Claim, grid
+from tests.checker.compare import agree
+from tests.checker.evidence import Bound
+from tests.checker.figure import Figure, Panel, Series
+from tests.claims.critical import point
+from tests.claims.critical_assumptions import CRITICAL
+from tests.claims.jacobian_edges import edge_at
+from tests.claims.jacobian_spectrum import TRACY_WIDOM, Spectra, critical, sampled
+
+growth = Claim(
+    "jacobian.edge-growth",
+    source="B sec. 2.2",
+    says="At a fixed length the largest squared singular value grows in proportion to the depth: for Gaussian and for "
+    "orthogonal weights alike, unless the network is linear and orthogonal.",
+    formula=spectral_edges.growth,
+    lhs=r"s_{\max}^2",
+    relation=r"\simeq",
+    given=(CRITICAL,),
+    uses=("jacobian.edge",),
+    near_misses={"without the factor e": lambda: free_products.relative_variance()},
+    falsifiers={
+        "orthogonal weights bounded": lambda: spectral_edges.growth() * G,
+        "with the square of the depth": lambda: spectral_edges.growth() * LAYERS,
+    },
+    remark=(
+        "The paper gives the linear law for Gaussian weights and calls orthogonal weights bounded. The slopes alone "
+        "suffice for the same law: orthogonal weights only remove the 1 that each Gaussian layer adds."
+    ),
+)
+
+
+@growth.proof(generic_in="activation, both ensembles")
+def limit_of_the_curve(formula):
+    """At m = x/L the curve over L has a limit, with its least value at x = 1/v."""
+    return spectral_edges.is_growth(formula)
+
+
+GROWTH = (
+    grid(activation=["tanh"], qstar=[1 / 64, 0.5, 8.0], ensemble=["orthogonal", "gaussian"])
+    + grid(activation=["erf"], qstar=[0.5], ensemble=["orthogonal"])
+    + grid(activation=["linear"], qstar=[1.0], ensemble=["gaussian"])
+    + grid(activation=["relu"], qstar=[1.0], ensemble=["orthogonal"])
+)
+
+
+@growth.check(GROWTH, network=False)
+def increments_of_the_edge(formula, activation, qstar, ensemble):
+    """What the edge gains from L to 2 L layers, extrapolated to infinite depth."""
+    at = point(activation, qstar)
+    values = {MU_1: at.mu[0], MU_2: at.mu[1], G: ENSEMBLES[ensemble]}
+    depths = [int(2.0**k / max(slopes(activation, qstar).relative_variance, 1e-3)) for k in range(6, 11)]
+    gains = [
+        (edge_at(activation, qstar, ensemble, 2 * n).value - edge_at(activation, qstar, ensemble, n).value)
+        / float(evaluate(formula, {**values, LAYERS: 2 * n}) - evaluate(formula, {**values, LAYERS: n}))
+        for n in depths
+    ]
+    rounds = rounding(1.0, 40, 6.0 * depths[-1])
+    # the expansion runs in 1/L: two levels of extrapolation, and the last correction as the remainder
+    once = [2 * b - a for a, b in zip(gains, gains[1:], strict=False)]
+    twice = [(4 * b - a) / 3 for a, b in zip(once, once[1:], strict=False)]
+    return agree(twice[-1], 1.0, bound=remainder(abs(once[-1] - once[-2])) + rounds)
+
+
+@growth.check(
+    grid(activation=["tanh"], qstar=[0.5], ensemble=["orthogonal"], depth=[8], width=[64], seeds=[96])
+    + grid(activation=["linear"], qstar=[1.0], ensemble=["gaussian"], depth=[6], width=[96], seeds=[160])
+)
+def gains_of_networks(formula, activation, qstar, ensemble, depth, width, seeds, seed):
+    """What networks gain from half the depth to the depth, with their Tracy-Widom shifts."""
+    at = point(activation, qstar)
+    values = {MU_1: at.mu[0], MU_2: at.mu[1], G: ENSEMBLES[ensemble]}
+    half = depth // 2
+    found = [critical(activation, qstar, ensemble, n, width, seeds, seed + n) for n in (half, depth)]
+    tops = [one.tops.mean() for one in found]
+    edges = [edge_at(activation, qstar, ensemble, n) for n in (half, depth)]
+    shift = [TRACY_WIDOM * one.scale * width ** (-2 / 3) for one in edges]
+    predicted = float(evaluate(formula, {**values, LAYERS: depth}) - evaluate(formula, {**values, LAYERS: half}))
+    early = abs(edges[1].value - edges[0].value - predicted_growth(values, depth) + predicted_growth(values, half))
+    rest = max(abs(s) for s in shift) * width ** (-1 / 3) + edges[1].value / width + early
+    bound = sampled(found[0].tops) + sampled(found[1].tops) + remainder(rest)
+    observed = tops[1] - tops[0] - (shift[1] - shift[0])
+    return agree(observed, predicted, bound=bound, scale=edges[1].value).on(found[1].sample)
+
+
+def predicted_growth(values: dict, depth: int) -> float:
+    """The leading law at a depth: its distance from the edge is the known remainder of a finite depth."""
+    return float(evaluate(spectral_edges.growth(), {**values, LAYERS: depth}))
+
+
+def measured_power(
+    activation: str,
+    lengths: list[float],
+    ensemble: str,
+    depth: int,
+    width: int,
+    seeds: int,
+    seed: int,
+    edges,
+    limit: float,
+) -> tuple[float, Bound, Spectra]:
+    """The power of L between a quarter of the depth and the depth, its budget, and the deeper networks.
+
+    Tracy-Widom shifts are taken out; how far the edges themselves are from their limit at this depth is a remainder.
+    """
+    depths = (depth // 4, depth)
+    found = [critical(activation, q, ensemble, n, width, seeds, seed + n) for q, n in zip(lengths, depths, strict=True)]
+    steps = np.log(depths[1] / depths[0])
+    tops, errors = [], []
+    for one, at in zip(found, edges, strict=True):
+        shift = at.scale * width ** (-2 / 3)
+        tops.append(one.tops.mean() - TRACY_WIDOM * shift)
+        errors.append((sampled(one.tops).total + shift * width ** (-1 / 3) + at.value / width) / tops[-1])
+    finite = abs(np.log(edges[1].value / edges[0].value) / steps - limit)
+    return float(np.log(tops[1] / tops[0]) / steps), remainder(sum(errors) / steps + finite), found[1]
+
+
+root = Claim(
+    "jacobian.gaussian-linear-growth-as-printed",
+    source="B sec. 2.2",
+    says="With Gaussian weights the maximal singular value increases linearly in depth.",
+    formula=lambda: Integer(1),
+    control=lambda: Rational(1, 2),
+    corrected_by=("jacobian.edge-growth",),
+    lhs=r"\mathrm{d} \log s_{\max} / \mathrm{d} \log L",
+    relation=r"\to",
+    given=(CRITICAL,),
+    near_misses={"like the cube root": lambda: Rational(1, 3)},
+    falsifiers={"bounded": lambda: Integer(0)},
+    mutate=False,
+    remark=(
+        "It is the squared singular value that grows linearly, as in the sentence before it in the paper; the singular "
+        "value itself grows like the square root of the depth."
+    ),
+)
+
+
+@root.proof(generic_in="activation")
+def power_of_the_edge(formula):
+    """The power of L in the root of the asymptotic edge."""
+    square = spectral_edges.growth()
+    power = LAYERS * sqrt(square).diff(LAYERS) / sqrt(square)
+    return all_of(spectral_edges.is_growth(square), equal(power, formula)).explain(
+        step("The squared singular values end at", square), step("so the singular value has the power", power)
+    )
+
+
+@root.check(
+    grid(activation=["linear"], qstar=[1.0], depth=[8], width=[96], seeds=[128])
+    + grid(activation=["tanh"], qstar=[0.5], depth=[8], width=[96], seeds=[128])
+)
+def powers_in_networks(formula, activation, qstar, depth, width, seeds, seed):
+    """The power of the largest singular value between a quarter of the depth and the depth, in random networks."""
+    edges = [edge_at(activation, qstar, "gaussian", n) for n in (depth // 4, depth)]
+    observed, bound, found = measured_power(
+        activation, [qstar, qstar], "gaussian", depth, width, seeds, seed, edges, 1.0
+    )
+    return agree(observed / 2, evaluate(formula, {}), bound=remainder(bound.total / 2), scale=1.0).on(found.sample)
+
+
+@growth.figure
+def against_depth(formula):
+    """Largest squared singular values against depth: curves of infinite width, dots of networks."""
+    lines = (
+        ("tanh", 1 / 64, "orthogonal", r"tanh, orthogonal, $q^* = 1/64$"),
+        ("tanh", 0.5, "orthogonal", r"tanh, orthogonal, $q^* = 1/2$"),
+        ("relu", 1.0, "orthogonal", "rectified, orthogonal"),
+        ("linear", 1.0, "gaussian", "linear, Gaussian"),
+    )
+    depths, dots = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 200], [2, 4, 8, 16]
+    series = []
+    for activation, qstar, ensemble, label in lines:
+        edges = [edge_at(activation, qstar, ensemble, depth) for depth in depths]
+        series.append(Series(label, depths, [one.value for one in edges]))
+        tops = [critical(activation, qstar, ensemble, depth, 64, 12, depth).tops.mean() for depth in dots]
+        shifts = [TRACY_WIDOM * edge_at(activation, qstar, ensemble, depth).scale * 64 ** (-2 / 3) for depth in dots]
+        series.append(Series("", dots, np.array(tops) - np.array(shifts), "simulation"))
+    at = point("tanh", 0.5)
+    law_line = evaluate(formula, {MU_1: at.mu[0], MU_2: at.mu[1], G: 0, LAYERS: np.array(depths[4:], float)})
+    series.append(Series(r"linear law for $q^* = 1/2$", depths[4:], law_line, "reference"))
+    series.append(Series("linear, orthogonal", depths, np.ones(len(depths)), "bound"))
+    panel = Panel("critical networks", "depth", r"$s_{\max}^2$", tuple(series), log_x=True, log_y=True)
+    return Figure(
+        "Lines are edges at infinite width; dots are networks of 64 neurons, the Tracy-Widom shift taken out. Only "
+        "linear orthogonal networks stay at 1: at a fixed length orthogonal tanh networks grow like all others.",
+        (panel,),
+    )
