@@ -9,7 +9,8 @@ from typing import Any
 
 from reports.claim_page import claim_link
 from reports.markdown import page, paginate, slug, text
-from reports.words import PAPERS, Ledger, label_order, plural, verdict
+from reports.verdict import Word
+from reports.words import AMISS, PAPERS, Ledger, is_beyond, label_order, paper_of, plural, verdict
 
 
 def papers_pages(ledger: Ledger) -> dict[str, str]:
@@ -20,7 +21,7 @@ def papers_pages(ledger: Ledger) -> dict[str, str]:
     for paper, group in groupby(labels, key=lambda label: ledger["statements"][label]["paper"]):
         name, full = PAPERS.get(paper, (slug(paper), paper))
         mine = list(group)
-        own, beyond = [one for one in mine if not _is_beyond(one)], [one for one in mine if _is_beyond(one)]
+        own, beyond = [one for one in mine if not is_beyond(one)], [one for one in mine if is_beyond(one)]
         found.update(
             _guide(ledger, f"papers/{name}", full, own, f"[beyond the paper]({name}-beyond.md)" * bool(beyond))
         )
@@ -30,14 +31,9 @@ def papers_pages(ledger: Ledger) -> dict[str, str]:
     return found
 
 
-def _is_beyond(label: str) -> bool:
-    """Labels of statements that the paper does not make."""
-    return not label.startswith("C")
-
-
 def _guide(ledger: Ledger, stem: str, title: str, labels: list[str], other: str) -> dict[str, str]:
     claims = {one for label in labels for one in ledger["statements"][label]["claims"]}
-    links = ["[All claims](../index.md)", "[errata](../errata.md)", "[coverage](../coverage.md)", other]
+    links = ["[All claims](../index.md)", f"[errata]({_errata(ledger, stem)})", "[coverage](../coverage.md)", other]
     head = page(
         f"# {title}",
         " · ".join(filter(None, links)),
@@ -51,6 +47,14 @@ def _guide(ledger: Ledger, stem: str, title: str, labels: list[str], other: str)
         parts.append(f"## {_section(section)}\n\n{blocks[0]}")
         parts += blocks[1:]
     return paginate(stem, head, parts)
+
+
+def _errata(ledger: Ledger, stem: str) -> str:
+    """Where the errata of a guide's paper stand; the overview if it has none."""
+    own = stem.removeprefix("papers/").removesuffix("-beyond")
+    amiss = (claim for claim in ledger["claims"].values() if Word(claim["verdict"]) in AMISS)
+    has = any(PAPERS[paper_of(claim)][0] == own for claim in amiss)
+    return f"../errata-{own}.md" if has else "../errata.md"
 
 
 def _tally(ledger: Ledger, labels: list[str]) -> str:

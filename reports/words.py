@@ -56,6 +56,17 @@ def heading(claim_id: str) -> str:
     return f"{family[:1].upper()}{family[1:]}: {fact}"
 
 
+def paper_of(claim: Claim) -> str:
+    """The letter of the paper that a claim is about, ``A`` unless its source names the other."""
+    found = re.search(r"\b([AB])\b", claim["source"])
+    return found[1] if found else "A"
+
+
+def is_beyond(label: str) -> bool:
+    """Whether a label is of a statement that the paper does not make."""
+    return not label.startswith(("C", "igoi."))
+
+
 def place(claim: Claim) -> str:
     """Where a statement stands, as the beginning of a heading: ``Section 3.1``, ``Abstract``, ``Eq. 21``."""
     where = re.sub(r"^[AB] | \(.*\)$", "", claim["source"])

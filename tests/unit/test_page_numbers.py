@@ -10,7 +10,7 @@ import pytest
 
 from reports.markdown import number
 from reports.pages import pages
-from reports.words import complete, tally
+from reports.words import complete, is_beyond, paper_of, tally
 from tests.unit.sample_ledger import every_ledger, sample_ledger
 
 _TOKEN = re.compile(r"(?<![\w.\-/])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w/])")
@@ -53,7 +53,7 @@ def guide_counts(ledger: dict[str, Any], paper: str) -> set[int]:
     table = complete(ledger)["statements"]
     found: set[int] = set()
     for beyond in (False, True):
-        mine = [table[one] for one in table if table[one]["paper"] == paper and one.startswith("C") is not beyond]
+        mine = [table[one] for one in table if table[one]["paper"] == paper and is_beyond(one) is beyond]
         found |= {len(mine), len({name for said in mine for name in said["claims"]})}
     return found
 
@@ -64,6 +64,9 @@ def counts(ledger: dict[str, Any]) -> set[int]:
     found = {len(claims), len(checks), *tally(claims).values()}
     for family in {claim["family"] for claim in claims}:
         found |= {len(mine := [c for c in claims if c["family"] == family]), *tally(mine).values()}
+    for paper in {paper_of(claim) for claim in claims}:
+        words = [claim["verdict"] for claim in claims if paper_of(claim) == paper]
+        found |= {words.count("refuted"), words.count("conditional")}
     for paper in {said["paper"] for said in statements}:
         mine = [said for said in statements if said["paper"] == paper]
         found |= guide_counts(ledger, paper)

@@ -77,7 +77,8 @@ def test_index_puts_what_is_wrong_first() -> None:
 
 
 def test_errata_give_statement_counterexample_and_truth() -> None:
-    errata = pages(sample_ledger())["errata.md"]
+    written = pages(sample_ledger())
+    errata = written["errata-curvature.md"]
     assert errata.index("## Section 2: The symm") < errata.index("## Section 5: Curv"), "order of the paper"
     entry = errata[errata.index("## Section 5") :]
     assert r"t_{\mathrm{NGD}} \le t_{\mathrm{SGD}}" + "\n" in entry
@@ -85,6 +86,8 @@ def test_errata_give_statement_counterexample_and_truth() -> None:
     assert r"\left\lvert j\right\rvert ^{2}" in entry
     assert "*full rank*: both factors have full rank" in errata
     assert "fractional-rate" not in errata
+    for heading in ("section-2-the-symm", "section-5-curv"):
+        assert f"](errata-curvature.md#{heading}" in written["errata.md"]
 
 
 def test_claim_page_shows_the_evidence() -> None:
