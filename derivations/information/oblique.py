@@ -15,7 +15,7 @@ from derivations import words
 from derivations.decide import Decision, all_of, step, zero
 from derivations.notation import TIME, N
 from derivations.word_algebra import collect
-from derivations.words import Expression, Letter, rule
+from derivations.words import Expression, Letter, Trace, rule
 
 POINT = Letter("w", N, 1)
 GRADIENT = Letter("Z", N, 1, latex=r"\nabla f")
@@ -124,6 +124,23 @@ def is_tangent_part(formula: Expression) -> Decision:
     ).explain(
         step("What is taken away is normal to the sphere:", rest),
         step(r"and what remains is tangent, since $`w^T w = 1`$:", formula),
+    )
+
+
+def descent() -> Trace:
+    """-<grad f, grad f>, the rate of f along any curve with velocity -grad f (B eq. 40).
+
+    >>> is_descent(descent()).outcome
+    'proved'
+    """
+    return -words.trace(gradient().T * gradient())
+
+
+def is_descent(formula: Trace) -> Decision:
+    """Whether the formula is -tr(Z^T grad f), the chain rule in the direction -grad f."""
+    rate = -words.trace(GRADIENT.T * gradient())
+    return words.vanishes(rate - formula, [UNIT], model).explain(
+        step("The chain rule in the direction $`-\\mathrm{grad} f`$:", rate),
     )
 
 

@@ -18,7 +18,7 @@ from numerics import manifolds
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import agree, both
 from tests.checker.figure import Figure, Panel, Series
-from tests.claims.manifold_layers import ORTHONORMAL, TINY, Layer, Subject, derivative, on_manifold, vector_rounding
+from tests.claims.manifold_layers import ORTHONORMAL, TINY, Layer, derivative, on_manifold, vector_rounding
 from tests.claims.settings import array
 
 RATE, DECAY = 0.3, 0.9
@@ -27,9 +27,8 @@ NETS = grid(depth=[1, 2, 3], widths=["square", "widening", "narrowing"], seed=ra
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moved:
-    """Layers (w, direction) of a network whose loss was followed for a few steps by elementwise moments."""
+    """The layers of a network with the directions in which Adam would move them."""
 
-    surface: object
     layers: tuple[Layer, ...]
     directions: tuple[Tensor, ...]
 
@@ -51,11 +50,12 @@ TANGENT_STEP = Assumption(
 UNIT_POINTS = Assumption("unit columns", "the columns of every hidden weight matrix have length one", _unit)
 
 
-def adam_direction(subject: Subject, layer: Layer, manifold: str) -> Tensor:
-    """-rate m / sqrt(v) with elementwise moments of two projected gradients, the second with momentum moved along."""
-    project = manifolds.stiefel_tangent if manifold == "stiefel" else manifolds.oblique_tangent
-    first = layer.slope
-    second = project(layer.w, layer.gradient + layer.other * layer.gradient.norm() / layer.other.norm())
+PROJECTIONS = {"stiefel": manifolds.stiefel_tangent, "oblique": manifolds.oblique_tangent}
+
+
+def adam_direction(layer: Layer, manifold: str) -> Tensor:
+    """-rate m / sqrt(v): elementwise moments of the projected gradients of two halves of the data."""
+    first, second = (PROJECTIONS[manifold](layer.w, z) for z in layer.halves)
     mean = DECAY * first + (1 - DECAY) * second
     square = DECAY * first.square() + (1 - DECAY) * second.square()
     return -RATE * mean / square.sqrt()
@@ -65,10 +65,10 @@ def adam_direction(subject: Subject, layer: Layer, manifold: str) -> Tensor:
 def moved(manifold: str, depth: int, widths, seed: int, projected: bool) -> Moved:
     """Directions of Adam for a network's layers, projected after the division or not."""
     subject = on_manifold(manifold, depth, widths, seed)
-    raw = [adam_direction(subject, layer, manifold) for layer in subject.layers]
-    project = manifolds.stiefel_tangent if manifold == "stiefel" else manifolds.oblique_tangent
-    final = [project(one.w, u) for one, u in zip(subject.layers, raw, strict=True)] if projected else raw
-    return Moved(subject.surface, subject.layers, tuple(final))
+    found = [adam_direction(layer, manifold) for layer in subject.layers]
+    if projected:
+        found = [PROJECTIONS[manifold](one.w, u) for one, u in zip(subject.layers, found, strict=True)]
+    return Moved(subject.layers, tuple(found))
 
 
 def squared_lengths(w: Tensor, u: Tensor) -> np.ndarray:

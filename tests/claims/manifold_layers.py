@@ -36,11 +36,12 @@ class Layer:
     """A hidden layer as point w (n, p) of the manifold with tall side up: Euclidean gradient and tangent vectors.
 
     ``slope`` is the tangent part of the gradient, ``velocity`` the step -slope at a fixed length, ``other`` a random
-    tangent vector.
+    tangent vector. ``halves`` are Euclidean gradients of the loss on the first and on the second half of the data.
     """
 
     w: Tensor
     gradient: Tensor
+    halves: tuple[Tensor, Tensor]
     slope: Tensor
     velocity: Tensor
     other: Tensor
@@ -80,13 +81,13 @@ def on_manifold(manifold: str, depth: int, widths: str | tuple[int, ...], seed: 
     wide = tuple(manifold == "stiefel" and w.shape[0] < w.shape[1] for w in net.weights)
     points = tuple(_placed(w.mT if flip else w, manifold) for w, flip in zip(net.weights, wide, strict=True))
 
-    def loss(at: tuple[Tensor, ...]) -> Tensor:
+    def loss(at: tuple[Tensor, ...], part: slice = slice(None)) -> Tensor:
         weights = tuple(w.mT if flip else w for w, flip in zip(at, wide, strict=True))
         moved = Perceptron(weights, net.biases, net.readout, net.readout_bias, net.activation)
-        return (moved.forward(x).outputs - y).square().mean()
+        return (moved.forward(x[:, part]).outputs - y[:, part]).square().mean()
 
-    gradients = grad(loss)(points)
-    layers = tuple(_layer(surface, w, z, draw) for w, z in zip(points, gradients, strict=True))
+    first, second = (grad(loss)(points, part) for part in (slice(SAMPLES // 2), slice(SAMPLES // 2, SAMPLES)))
+    layers = tuple(_layer(surface, w, halves, draw) for w, *halves in zip(points, first, second, strict=True))
     return Subject(surface, loss, layers)
 
 
@@ -94,10 +95,14 @@ def _placed(w: Tensor, manifold: str) -> Tensor:
     return torch.linalg.qr(w).Q if manifold == "stiefel" else w / w.norm(dim=0)
 
 
-def _layer(surface: Surface, w: Tensor, z: Tensor, draw: torch.Generator) -> Layer:
+def _layer(surface: Surface, w: Tensor, halves: list[Tensor], draw: torch.Generator) -> Layer:
+    z = (halves[0] + halves[1]) / 2
     slope = constraints.tangent(surface, w, z)
+    size = float(torch.linalg.matrix_norm(slope, 2))
+    # a layer with one row, or of one entry, has no tangent direction: it rests
+    velocity = -LENGTH * slope / size if size > TINY else torch.zeros_like(w)
     other = constraints.tangent(surface, w, normal(tuple(w.shape), draw))
-    return Layer(w, z, slope, -LENGTH * slope / torch.linalg.matrix_norm(slope, 2), other)
+    return Layer(w, z, (halves[0], halves[1]), slope, velocity, other)
 
 
 @lru_cache(maxsize=64)
@@ -125,7 +130,7 @@ class Coefficients:
     neglected: tuple[float, ...]
 
 
-def coefficients(curve: Callable[[Tensor], Tensor], nodes: int = 21, reach: float = 0.5) -> Coefficients:
+def coefficients(curve: Callable[[Tensor], Tensor], nodes: int = 31, reach: float = 1.0) -> Coefficients:
     """Power series of an analytic curve from its values at Chebyshev points in [-reach, reach].
 
     ``curve`` takes times (K, 1, 1) and returns points (K, n, p). The neglected terms are those that four points less

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from sympy import cos, sin
@@ -9,12 +11,12 @@ from sympy import cos, sin
 from derivations import words
 from derivations.information import oblique
 from derivations.information.oblique import CARRIED, GRADIENT, LENGTH, POINT, VELOCITY
-from numerics import constraints
-from tests.checker.bounds import integration
+from numerics import constraints, manifolds
+from tests.checker.bounds import integration, rounding
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, both
 from tests.checker.figure import Figure, Panel, Series
-from tests.claims.manifold_layers import UNIT_COLUMNS, Layer, on_manifold, path, vector_rounding
+from tests.claims.manifold_layers import UNIT_COLUMNS, Layer, chain, derivative, on_manifold, path, vector_rounding
 from tests.claims.settings import array
 
 NETS = grid(depth=[1, 2, 3], widths=["square", "widening", "narrowing"], seed=range(2)) + grid(
@@ -154,6 +156,51 @@ def curve_misses(formula, depth, widths, seed):
     return along_circle(formula, depth, widths, seed, "points")
 
 
+descent = Claim(
+    "oblique.descent",
+    source="B eq. 40",
+    says="A small step against the gradient on unit columns lowers the loss by the squared gradients of all columns.",
+    formula=oblique.descent,
+    lhs=r"\left. \frac{d f}{d \eta} \right\rvert_{\eta = 0}",
+    given=(UNIT_COLUMNS,),
+    uses=("oblique.gradient",),
+    near_misses={"half the rate": lambda: oblique.descent() / 2},
+    falsifiers={"squared Euclidean gradient": lambda: -words.trace(GRADIENT.T * GRADIENT)},
+    remark=(
+        "Shown for one column; the columns add up because the manifold is a product of spheres. Great circles and "
+        "columns that are divided by their length after a straight step start with the same velocity."
+    ),
+)
+STEPS = {
+    "great circle": manifolds.oblique_exponential,
+    "divided by length": lambda w, step: (w + step) / (w + step).square().sum(0).sqrt(),
+}
+
+
+@descent.proof(generic_in="dimension of the columns, loss")
+def rate_of_descent(formula):
+    """The chain rule in the direction of the step."""
+    return oblique.is_descent(formula)
+
+
+@lru_cache(maxsize=64)
+def loss_rate(depth: int, widths, seed: int, curve: str) -> torch.Tensor:
+    """The derivative of a network's loss, when all layers step against their gradients at once."""
+    subject = on_manifold("oblique", depth, widths, seed)
+    return derivative(lambda h: subject.loss(tuple(STEPS[curve](one.w, -h * one.slope) for one in subject.layers)))
+
+
+@descent.check(grid(depth=[1, 2], widths=["square", "widening", "narrowing", "wide"], seed=[0], curve=list(STEPS)))
+def loss_after_small_steps(formula, depth, widths, seed, curve):
+    """The loss of a network after a step in all columns at once, differentiated in the step size."""
+    subject = on_manifold("oblique", depth, widths, seed)
+    observed = loss_rate(depth, widths, seed, curve)
+    predicted = sum(words.evaluate(formula, letters(layer)).sum() for layer in subject.layers)
+    scale = sum(float(one.gradient.norm() * one.slope.norm()) for one in subject.layers)
+    bound = rounding(scale, sum(chain(one) for one in subject.layers))
+    return agree(observed, predicted, bound=bound, scale=scale).on(subject)
+
+
 transport = Claim(
     "oblique.transport",
     source="B eq. 43",
@@ -233,4 +280,4 @@ def against_projection(formula):
 def path_to(layer: Layer, shares: tuple[float, ...]):
     """The geodesic of a layer with ``other`` carried along, at several shares of the step."""
     surface = constraints.unit_columns()
-    return constraints.geodesic(surface, layer.w, layer.velocity, (0.0, *shares), [layer.other], tolerance=1e-10)
+    return constraints.geodesic(surface, layer.w, layer.velocity, (0.0, *shares), [layer.other], tolerance=1e-8)
