@@ -9,20 +9,16 @@ from __future__ import annotations
 from functools import lru_cache
 
 from flint import arb
-from sympy import Add, Expr, Float, Integer, Rational, Symbol, diff, exp, expand, pi, series, solve, sqrt, tanh
+from sympy import Add, Expr, Float, Integer, Rational, Symbol, diff, exp, expand, pi, series, solve, tanh
 
 from derivations.decide import Decision, all_of, enclosed, equal, step, zero
 from derivations.information.critical_line import bias_variance, critical_balls, precision, slope_moment
 from derivations.information.gaussian_means import (
-    PHI,
-    SLOPE,
     H,
     U,
-    cubic,
     integrated,
     mean,
     polynomial_mean,
-    with_activation,
 )
 from derivations.information.mean_field import is_spare_variance, spare_variance
 from derivations.notation import DEPTH, MU_1, MU_2, N_0, N_D, QSTAR, SIGMA_B, SIGMA_W, WIDTH
@@ -158,21 +154,14 @@ def tangent_coefficients(count: int) -> tuple[Rational, ...]:
 
 
 def variances() -> dict[Symbol, Expr]:
-    r"""sigma_w^2 = 1 / E phi'^2, sigma_b^2 = q^* - E phi^2 / E phi'^2, input length E phi^2 (B eqs. 4, 5), phi free."""
-    square, slope = mean(PHI(sqrt(QSTAR) * H) ** 2), mean(SLOPE(sqrt(QSTAR) * H) ** 2)
-    return {SIGMA_W**2: 1 / slope, SIGMA_B**2: QSTAR - square / slope, INPUT_LENGTH: square}
+    r"""sigma_w^2 = 1 / mu_1, sigma_b^2 = q^* - E phi^2 / mu_1, ||x^0||^2 / N^0 = E phi^2 (B eqs. 4, 5)."""
+    return {SIGMA_W**2: 1 / MU_1, SIGMA_B**2: QSTAR - SECOND_MOMENT / MU_1, INPUT_LENGTH: SECOND_MOMENT}
 
 
 def are_variances(formula: dict[Symbol, Expr]) -> Decision:
-    r"""Whether both conditions hold in every layer for every cubic, and sigma_b^2 >= 0 for odd activations."""
-    first, second = polynomial_mean(cubic() ** 2, QSTAR), polynomial_mean(diff(cubic(), U) ** 2, QSTAR)
-    try:
-        weight, bias, start = (
-            integrated(with_activation(formula[name], cubic())) for name in (SIGMA_W**2, SIGMA_B**2, INPUT_LENGTH)
-        )
-    except ValueError as error:
-        return Decision("undecided", str(error))
-    conditions = (weight * second - 1, weight * first + bias - QSTAR, weight * start + bias - QSTAR)
+    r"""Whether chi = 1 and every layer, the first included, has length q^*; with the sign of sigma_b^2."""
+    weight, bias, start = (formula[name] for name in (SIGMA_W**2, SIGMA_B**2, INPUT_LENGTH))
+    conditions = (weight * MU_1 - 1, weight * SECOND_MOMENT + bias - QSTAR, weight * start + bias - QSTAR)
     return all_of(*(zero(one) for one in conditions), is_spare_variance(spare_variance())).explain(
         step("With these variances $`\\chi = 1`$ and every layer, the first included, has length", QSTAR)
     )

@@ -28,6 +28,7 @@ SYMBOLIC: Mapping[str, Expr] = {
 BOUNDED = ("tanh", "erf", "hard-tanh")
 SLOPES: Mapping[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "linear": (lambda h: h, np.ones_like),
+    "relu": (lambda h: np.maximum(h, 0), lambda h: (h > 0).astype(float)),
     "tanh": (np.tanh, lambda h: 1 - np.tanh(h) ** 2),
     "erf": (lambda h: np_erf(np.sqrt(np.pi) / 2 * h), lambda h: np.exp(-np.pi / 4 * h**2)),
 }
