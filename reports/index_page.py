@@ -12,12 +12,14 @@ from reports.verdict import Word
 from reports.words import (
     AMISS,
     OPEN,
+    PAPERS,
     VERDICTS,
     Ledger,
     families,
     gaps,
     heading,
     in_paper_order,
+    paper_of,
     plural,
     reasons,
     sees,
@@ -113,12 +115,15 @@ def _family(ledger: Ledger, family: str, ids: list[str]) -> str:
 
 
 def readme_block(ledger: Ledger) -> str:
-    """The block of the README: the tally, and the refuted statements by name."""
-    claims = ledger["claims"]
-    counted = tally(claims.values())
-    rows = [[words, str(counted[word]), meaning] for word, (words, meaning) in VERDICTS.items() if counted[word]]
-    wrong = in_paper_order(ledger, [one for one, claim in claims.items() if claim["verdict"] == Word.REFUTED])
-    named = ", ".join(claim_link(one, "reports/claims/") for one in wrong)
+    """The block of the README: how many claims of each paper have which verdict, and where the errata are."""
+    claims = list(ledger["claims"].values())
+    papers = sorted({paper_of(claim) for claim in claims})
+    counted = {paper: tally(claim for claim in claims if paper_of(claim) == paper) for paper in papers}
+    rows = [
+        [words, *(str(counted[paper][word]) for paper in papers), meaning]
+        for word, (words, meaning) in VERDICTS.items()
+        if any(counted[paper][word] for paper in papers)
+    ]
+    header = ["verdict", *(f"paper {paper}, {PAPERS[paper][0]}" for paper in papers), "meaning"]
     pages = " · ".join(link(name, f"reports/{name}.md") for name in ("index", "errata", "coverage"))
-    refuted = f"Refuted as printed: {named}." if named else ""
-    return page(table(["verdict", "claims", "meaning"], rows), refuted, f"Pages: {pages}.")
+    return page(table(header, rows), f"Pages: {pages}.")

@@ -86,8 +86,8 @@ def test_errata_give_statement_counterexample_and_truth() -> None:
     assert r"\left\lvert j\right\rvert ^{2}" in entry
     assert "*full rank*: both factors have full rank" in errata
     assert "fractional-rate" not in errata
-    for heading in ("section-2-the-symm", "section-5-curv"):
-        assert f"](errata-curvature.md#{heading}" in written["errata.md"]
+    for anchor in ("section-2-the-symm", "section-5-curv"):
+        assert f"](errata-curvature.md#{anchor}" in written["errata.md"]
 
 
 def test_claim_page_shows_the_evidence() -> None:
@@ -200,7 +200,7 @@ def test_readme_block_stands_between_its_markers(tmp_path: Path) -> None:
     build(undrawn_ledger(), tmp_path / "reports", readme=readme, notify=lambda line: None)
     content = readme.read_text()
     assert content.startswith(f"# Title\n{START}\n") and content.endswith(f"\n{END}\nrest\n") and "stale" not in content
-    assert "| Refuted | 1 |" in content and "reports/claims/modes.faster.md" in content
+    assert "| Refuted | 1 |" in content and "reports/errata.md" in content
 
 
 @pytest.mark.parametrize("bad", [{"schema": 2, "claims": {}}, {"claims": {}}, []])
