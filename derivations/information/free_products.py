@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sympy import Expr, Symbol, exp, expand, expand_log, log, simplify, solve
+from sympy import Expr, Symbol, cancel, exp, expand, expand_log, log, simplify
 
 from derivations.decide import Decision, all_of, equal, step, zero
 from derivations.notation import LAYERS, MU_1, MU_2, SIGMA_W
@@ -33,8 +33,8 @@ def inverse_moments(moments: Sequence[Expr]) -> Expr:
     found, unknown = M / moments[0], Symbol("c")
     for order in range(2, len(moments) + 1):
         trial = found + unknown * M**order
-        value = expand(sum(moment * trial**k for k, moment in enumerate(moments[:order], start=1)))
-        found += solve(value.coeff(M, order), unknown)[0] * M**order
+        value = expand(sum(moment * trial**k for k, moment in enumerate(moments[:order], start=1))).coeff(M, order)
+        found -= cancel(value.subs(unknown, 0) / value.diff(unknown)) * M**order
     return found
 
 

@@ -6,6 +6,8 @@ the relative variance that one layer adds. Source: B section 2.2, beyond B.
 
 from __future__ import annotations
 
+from functools import cache
+
 from sympy import (
     E,
     Expr,
@@ -82,24 +84,25 @@ def smooth_limit() -> Expr:
     return Rational(1, 2) * (2 + SPREAD * (SPREAD + root)) * exp(SPREAD * (root - SPREAD) / 2)
 
 
+@cache
+def nearly_constant() -> tuple[Symbol, Expr]:
+    r"""delta, and log S to second order in it, of slopes 1 + delta b, E b = 0, E b^2 = 1, any third moment."""
+    delta, third = Symbol("delta", positive=True), Symbol("beta_3", real=True)
+    of_b = (Integer(1), Integer(0), Integer(1), third)
+    moments = [expand(sum(binomial(n, k) * delta**k * of_b[k] for k in range(n + 1))) for n in (1, 2, 3)]
+    return delta, series(log(s_transform(moments)), delta, 0, 3).removeO()
+
+
 def is_smooth_limit(formula: Expr) -> Decision:
     r"""Whether the formula is the least (1 + m)/m e^{sigma_0^2 m}, the curve of slopes 1 + delta b, L delta^2 fixed.
 
     Moments of b beyond the second enter log S at order delta^3 and drop out of L log S.
     """
-    delta, third, fourth = (
-        Symbol("delta", positive=True),
-        Symbol("beta_3", real=True),
-        Symbol("beta_4", real=True),
-    )
-    of_b = (Integer(1), Integer(0), Integer(1), third, fourth)
-    moments = [expand(sum(binomial(n, k) * delta**k * of_b[k] for k in range(n + 1))) for n in (1, 2, 3, 4)]
-    transform = log(s_transform(moments))
-    leading = series(transform, delta, 0, 3).removeO()
+    deviation, leading = nearly_constant()
     curve = log((1 + M) / M) + SPREAD**2 * M
     at = (sqrt(1 + 4 / SPREAD**2) - 1) / 2
     return all_of(
-        equal(leading, -(delta**2) * M),
+        equal(leading, -(deviation**2) * M),
         zero(curve.diff(M).subs(M, at)),
         positive(curve.diff(M, 2)),
         equal(formula, (1 + at) / at * exp(SPREAD**2 * at)),
