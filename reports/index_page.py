@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from reports.claim_page import claim_link
 from reports.graph import family_graph
 from reports.markdown import link, page, paginate, table, text
 from reports.verdict import Word

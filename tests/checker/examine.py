@@ -23,6 +23,9 @@ from tests.checker.seeds import rank_of, seed_of, text_of
 SAMPLE = 12
 TIGHTER = 0.01
 _DECADES = 14
+# shapes that do not conform, divisions by zero: the wrong formula says nothing. Any other exception is a fault of ours
+# and counts as no rejection
+_ILL_FORMED = (ValueError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +109,16 @@ class Examination:
         self.traces[name] = traceback.format_exc()
 
     def rejects(self, check: Check, wrong: Any) -> bool:
-        """Whether some case within the assumptions contradicts a wrong formula; a crash is noticed too."""
+        """Whether some case within the assumptions contradicts a wrong formula, or cannot even evaluate it."""
         for case in check.cases:
             try:
                 found = self.ask(check, wrong, case)
                 if found.outcome is Outcome.CONTRADICTS and not self.unmet(check, found):
                     return True
-            except Exception:
+            except _ILL_FORMED:
                 return True
+            except Exception:
+                return False
         return False
 
     def accepts(self, check: Check, formula: Any) -> str:
@@ -152,14 +157,16 @@ def _kill(exam: Examination, checks: list[Check], wrong: Any) -> list[str]:
 
 
 def _refuting(exam: Examination, wrong: Any) -> list[str]:
-    """Names of the proofs that refute a wrong formula, or break on it."""
+    """Names of the proofs that refute a wrong formula, or find it ill-formed."""
     killers: list[str] = []
     for proof in exam.claim.proofs:
         try:
             if proof.run(wrong).refuted:
                 killers.append(proof.name)
-        except Exception:
+        except _ILL_FORMED:
             killers.append(proof.name)
+        except Exception:
+            continue
     return killers
 
 
