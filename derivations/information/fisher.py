@@ -6,7 +6,8 @@ are means over the labels that the model itself draws. Directions u, v in parame
 
 from __future__ import annotations
 
-from sympy import Derivative, Expr, Function, Integer, S, Symbol, diff, factorial, log, symbols
+import sympy
+from sympy import Derivative, Expr, Function, Integer, S, Symbol, diff, factorial, hessian, log, symbols
 
 from derivations import words
 from derivations.decide import Decision, all_of, step, zero
@@ -199,3 +200,26 @@ def sample_sum() -> Expr:
     1
     """
     return Integer(1)
+
+
+def remainder_signs() -> tuple[Integer, Integer]:
+    """Signs of the smallest and largest eigenvalue of H - G, the term of second derivatives in B eq. 7.
+
+    >>> remainder_signs()
+    (-1, 1)
+    """
+    return Integer(-1), Integer(1)
+
+
+def are_remainder_signs(formula: tuple[Expr, Expr]) -> Decision:
+    """Whether the signs are those of two weights on one path of linear or rectified units, and so of all weights."""
+    first, second, before, above, slope = symbols("w_1 w_2 x a g", real=True, nonzero=True)
+    outputs = above * second * first * before
+    bend = hessian(slope * outputs, (first, second))
+    c = Symbol("c", positive=True)
+    low, high = sorted(sympy.Matrix([[0, c], [c, 0]]).eigenvals(), key=lambda value: value.subs(c, 1))
+    return all_of(zero(bend[0, 0]), zero(bend[1, 1]), zero(formula[0] - low / c), zero(formula[1] - high / c)).explain(
+        step("Outputs are linear in each weight by itself, and bilinear in two of different layers,", outputs),
+        step("so the term of second derivatives has no diagonal; for two weights of one path it is", bend),
+        step("with one negative and one positive eigenvalue. Those of the whole matrix lie outside them:", formula),
+    )

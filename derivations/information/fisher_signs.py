@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from sympy import Eq, Expr, KroneckerDelta, Piecewise, S, Symbol, symbols, true
 
+from derivations import words
 from derivations.decide import Decision, all_of, step, zero
+from derivations.words import Letter
 
 LAYER_A, LAYER_B, FLIPPED = symbols("alpha beta gamma", integer=True, positive=True)
+OF_THE_MEAN = Symbol("lambda_mean", positive=True)
 
 
 def flip_signs() -> dict[str, Expr]:
@@ -89,4 +92,33 @@ def are_survivors(formula: dict[str, Expr]) -> Decision:
         step("and biases", signs["biases"]),
         step("Weights and bias of one layer part by the flip of layer 1, unless they are of that layer."),
         step("A block is kept if no flip changes its sign, and averages to zero otherwise:", formula),
+    )
+
+
+def mean_eigenvalue() -> Expr:
+    """A lower bound of E lambda_max(G): lambda_max(E G), reached by networks of one hidden layer (B lemma 3).
+
+    >>> mean_eigenvalue()
+    lambda_mean
+    """
+    return OF_THE_MEAN
+
+
+def is_mean_eigenvalue(formula: Expr) -> Decision:
+    """Whether a formula is the largest eigenvalue of the mean of two matrices, below the mean of their largest."""
+    size = Symbol("P", integer=True, positive=True)
+    one, two = (Letter(f"G_{k}", size, size, symmetric=True) for k in (1, 2))
+    roots = [Letter(f"S_{k}", size, size) for k in (1, 2)]
+    tops = [Symbol(f"lambda_{k}", positive=True) for k in (1, 2)]
+    v = Letter("v", size, 1)
+    pairs = zip((one, two), roots, tops, strict=True)
+    below = [words.rule(g, top * words.identity(size) - root * root.T) for g, root, top in pairs]
+    gap = (v.T * v) * (sum(tops) / 2) - words.normal(v.T * (one + two) * v / 2, below)
+    squares = sum((((root.T * v).T * (root.T * v)) / 2 for root in roots), words.zeros(1, 1))
+    return all_of(words.vanishes(gap - squares), zero(formula - OF_THE_MEAN)).explain(
+        step("Each matrix lies below its largest eigenvalue by a square,", tuple(root * root.T for root in roots)),
+        step(
+            "so along any direction, also the best one for their mean, the mean of the eigenvalues has more by", squares
+        ),
+        step("Flipped networks have all the same eigenvalue, and their mean matrix has that of a block."),
     )

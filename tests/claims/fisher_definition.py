@@ -203,8 +203,8 @@ printed = Claim(
     near_misses={"half the second derivative": lambda: -SECOND / 2},
     falsifiers={"products added": lambda: SCORE_A * SCORE_B - SECOND},
     remark=(
-        "With the sign as it is readable, the Fisher matrix would have no positive eigenvalue. A minus sign in front of "
-        "the logarithm is missing, or was lost in print."
+        "With the sign as it is readable, the Fisher matrix would have no positive eigenvalue. A minus sign in front "
+        "of the logarithm is missing, or was lost in print."
     ),
 )
 

@@ -144,7 +144,7 @@ def through_the_natural_parameter(formula):
 
 @lru_cache(maxsize=64)
 def link_case(depth: int, widths: Widths, kind: str, seed: int) -> tuple[Sample, np.ndarray, dict]:
-    """Minus second derivatives of log p for two labels, (2, T K), and derivatives of link and log-partition function."""
+    """Minus second derivatives of log p for labels 0 and 1, (2, T K), and derivatives of link and log-partition."""
     if kind not in LINKS:
         raise ValueError(f"link: {kind} given, allowed: {', '.join(LINKS)}")
     family, mean = LINKS[kind]

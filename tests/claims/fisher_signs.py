@@ -7,16 +7,21 @@ from itertools import product
 
 import numpy as np
 import torch
-from sympy import Integer, KroneckerDelta, Piecewise
+from sympy import Integer, KroneckerDelta, Piecewise, Rational
 from torch import Tensor
 
+from derivations.compiled import evaluate
 from derivations.information import fisher_signs
-from derivations.information.fisher_signs import FLIPPED, LAYER_A, LAYER_B
+from derivations.information.fisher_signs import FLIPPED, LAYER_A, LAYER_B, OF_THE_MEAN
+from numerics.device import generator
+from numerics.ensembles import gaussian_inputs, perceptron
 from numerics.perceptrons import Perceptron, blocks
 from numerics.tangent_kernels import fisher_matrix
+from tests.checker.bounds import rounding
 from tests.checker.claim import Claim, grid
-from tests.checker.compare import agree, both
+from tests.checker.compare import agree, at_least, both
 from tests.checker.evidence import Evidence
+from tests.claims.critical import Sample
 from tests.claims.critical_assumptions import ODD
 from tests.claims.fisher_definition import KINDS
 from tests.claims.fisher_networks import Labelled, labelled
@@ -184,3 +189,69 @@ def mean_over_all_flips(formula, depth, widths, likelihood, activation, seed):
 def mean_over_flipped_rectifiers(formula, depth, widths, likelihood, activation, seed):
     """The same with rectified units."""
     return average_evidence(formula, depth, widths, likelihood, activation, seed)
+
+
+convex = Claim(
+    "fisher.eigenvalue-before-average",
+    source="B lemma 3",
+    says="The mean over networks of the largest Fisher eigenvalue is at least that of the mean matrix, "
+    "with equality over flips of networks of one hidden layer.",
+    formula=fisher_signs.mean_eigenvalue,
+    lhs=r"\mathrm{E} \lambda_{\max}(G)",
+    relation=r"\geq",
+    given=(ODD,),
+    uses=("fisher.sign-flips",),
+    near_misses={"a thousandth more": lambda: OF_THE_MEAN * Rational(1001, 1000)},
+    falsifiers={
+        "twice as much": lambda: 2 * OF_THE_MEAN,
+        "a hundred times as much": lambda: 100 * OF_THE_MEAN,
+    },
+    remark=(
+        "The paper bounds blocks of the averaged matrix and reads the result as a bound on the eigenvalue of networks. "
+        "The inequality goes the other way: for a few layers the two differ several times over, since the blocks "
+        "between layers, which the average removes, are as large as those on the diagonal."
+    ),
+)
+
+
+@convex.proof(generic_in="matrices, their number of parameters")
+def mean_of_squares(formula):
+    """Put each matrix below its largest eigenvalue by a square and average."""
+    return fisher_signs.is_mean_eigenvalue(formula)
+
+
+@convex.check(
+    grid(depth=[1], widths=["wide", "narrowing"], likelihood=KINDS, seed=[0])
+    + grid(depth=[2, 3], widths=["wide"], likelihood=KINDS, seed=[0])
+)
+def flips_of_networks(formula, depth, widths, likelihood, seed):
+    """All flips of full networks: mean of the largest eigenvalues, and that of the mean matrix; equal for one layer."""
+    found, own, mean = orbit(depth, widths, likelihood, "tanh", seed)
+    whole, averaged = (float(torch.linalg.eigvalsh(matrix)[-1]) for matrix in (own, mean))
+    lower = float(evaluate(formula, {OF_THE_MEAN: averaged}))
+    bound = found.rounding(whole)
+    pieces = [at_least(whole, lower, bound=bound)]
+    if depth == 1:
+        pieces.append(agree(whole, lower, bound=bound))
+    return both(*pieces).on(found.sample)
+
+
+@lru_cache(maxsize=8)
+def over_networks(width: int, depth: int, count: int, seed: int) -> tuple[Sample, float, float]:
+    """Mean of the largest Fisher eigenvalues of random networks, and largest eigenvalue of their mean matrix."""
+    draw = generator(seed)
+    x = gaussian_inputs(width, 4, 1.0, draw)
+    nets = [perceptron((width,) * (depth + 1), 3, draw, ensemble="gaussian", sigma_b=0.3) for _ in range(count)]
+    matrices = torch.stack([fisher_matrix(net, x) for net in nets])
+    values = torch.linalg.eigvalsh(matrices)[:, -1]
+    return Sample(nets[0], x), float(values.mean()), float(torch.linalg.eigvalsh(matrices.mean(0))[-1])
+
+
+@convex.check(grid(width=[5], depth=[1, 3], count=[40], seed=[0]))
+def random_networks(formula, width, depth, count, seed):
+    """Batches of random networks: mean of the largest eigenvalues against that of the mean matrix."""
+    sample, whole, averaged = over_networks(width, depth, count, seed)
+    lower = float(evaluate(formula, {OF_THE_MEAN: averaged}))
+    note = f"mean of the eigenvalues over eigenvalue of the mean: {whole / averaged:.2g}"
+    found = at_least(whole, lower, bound=rounding(whole, 8 * count + 8 * width * depth))
+    return found.noting(note).on(sample)

@@ -120,7 +120,7 @@ wide = Claim(
     uses=("fisher.output-hessian",),
     near_misses={"variance instead of deviation": lambda: LARGEST / SPREAD},
     falsifiers={
-        "number of classes instead of the largest": lambda: sqrt(2 * LARGEST) / sqrt(SPREAD),
+        "root of twice the largest": lambda: sqrt(2 * LARGEST) / sqrt(SPREAD),
         "twice as large": lambda: 2 * LARGEST / sqrt(SPREAD),
     },
     remark=(
