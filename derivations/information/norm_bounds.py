@@ -45,6 +45,28 @@ def block_norm() -> Expr:
     return INPUT_A * INPUT_B * S_A * S_H * S_B
 
 
+def kronecker_norm() -> Expr:
+    r"""s_max(A kron B) = s_max(A) s_max(B) (B eq. 24).
+
+    >>> is_kronecker_norm(kronecker_norm()).outcome, is_kronecker_norm(S_A + S_B).outcome
+    ('proved', 'refuted')
+    """
+    return S_A * S_B
+
+
+def is_kronecker_norm(formula: Expr) -> Decision:
+    """Whether a formula is the norm of V -> B V A^T: its square has the eigenvectors u v^T, values (s_a s_b)^2."""
+    a, b = Letter("A", "n_a", M), Letter("B", "n_b", N)
+    u, v = Letter("u", N, 1), Letter("v", M, 1)
+    rules = (words.rule(a.T * a * v, S_A**2 * v), words.rule(b.T * b * u, S_B**2 * u))
+    image = b.T * (b * u * v.T * a.T) * a
+    return all_of(words.vanishes(image - S_A**2 * S_B**2 * u * v.T, rules), equal(sympify(formula), S_A * S_B)).explain(
+        step("On stacked columns the product acts as", b * Letter("V", N, M) * a.T),
+        step("Its square takes right singular vectors of both factors to multiples of themselves:", image),
+        step("These outer products span everything, so the largest singular value is", formula),
+    )
+
+
 def rank_one_factor() -> Decision:
     r"""|(x y^T kron K) vec V|^2 = |K V y x^T|^2 = |x|^2 |K V y|^2, for all sizes."""
     image = K * V * Y * X.T

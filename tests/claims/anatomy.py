@@ -13,8 +13,7 @@ from numerics.device import generator
 from numerics.ensembles import perceptron
 from numerics.frames import normal
 from numerics.likelihoods import hessians, roots
-from numerics.perceptrons import Perceptron, blocks, output_jacobians
-from numerics.tangent_kernels import fisher_matrix
+from numerics.perceptrons import Perceptron, blocks, output_jacobians, parameter_jacobian
 from tests.checker.bounds import rounding
 from tests.checker.evidence import Bound
 from tests.claims.settings import array, sizes
@@ -24,21 +23,24 @@ Widths = str | tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """One network on inputs (N_0, T): its Fisher matrix by automatic differentiation, and what its factors measure."""
+    """One network on inputs (N_0, T): its Jacobian by automatic differentiation, and what its factors measure."""
 
     net: Perceptron
     x: Tensor
     likelihood: str = "identity"
 
     @cached_property
-    def matrix(self) -> Tensor:
-        """The Fisher matrix of the hidden parameters, (P, P)."""
-        return fisher_matrix(self.net, self.x, "hidden", self.likelihood)
+    def rows(self) -> Tensor:
+        """R^T J with R R^T = H, for all inputs, (T r, P): the Fisher matrix is the mean of its squares."""
+        left = roots(self.likelihood, self.net.forward(self.x).outputs)
+        return (left.mT @ parameter_jacobian(self.net, self.x)).flatten(0, 1)
 
     def norm(self, first: str, second: str) -> float:
         """The largest singular value of the block of two parameters, such as "W1" and "b2"."""
         places = blocks(self.net)
-        return float(torch.linalg.matrix_norm(self.matrix[places[first], places[second]], 2))
+        # tall blocks have large null spaces: triangular factors keep the singular values
+        a, b = (_narrow(self.rows[:, places[name]].mT) for name in (first, second))
+        return float(torch.linalg.matrix_norm(a @ b.mT, 2)) / self.x.shape[-1]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -88,8 +90,13 @@ class Anatomy:
     @cached_property
     def rounding(self) -> Bound:
         """Rounding of block norms: the norm of the whole, products over inputs and layers."""
-        operations = 2 * self.matrix.shape[-1] + sum(self.net.widths) + self.x.shape[-1]
-        return rounding(float(torch.linalg.matrix_norm(self.matrix, 2)), operations)
+        operations = 2 * self.rows.shape[-1] + sum(self.net.widths) + self.x.shape[-1]
+        return rounding(float(torch.linalg.matrix_norm(self.rows, 2)) ** 2 / self.x.shape[-1], operations)
+
+
+def _narrow(matrix: Tensor) -> Tensor:
+    """A matrix with as many columns and the same Gram matrix, and no more rows than columns."""
+    return matrix if matrix.shape[0] <= matrix.shape[1] else torch.linalg.qr(matrix, mode="r").R
 
 
 @lru_cache(maxsize=128)

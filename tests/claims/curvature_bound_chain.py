@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from sympy import sqrt
 
 from derivations.compiled import evaluate
 from derivations.information import norm_bounds
 from derivations.information.norm_bounds import COVARIANCE, INPUT_A, INPUT_B, S_A, S_B, S_H, SECOND_MOMENT, STEEPEST
+from numerics.perceptrons import output_jacobians
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import agree, at_most
 from tests.checker.figure import Figure, Panel, Series
@@ -92,6 +94,43 @@ def measured_against_bound(formula):
         series = (Series("equality", ends, ends), Series("blocks", predicted, observed, "simulation"))
         panels.append(Panel(title, "bound", "norm of the block", series, log_x=True, log_y=True))
     return Figure("Vectors reach the bound; with more inputs and outputs the blocks stay below it.", tuple(panels))
+
+
+kronecker = Claim(
+    "curvature-bound.kronecker-norm",
+    source="B eq. 24",
+    says="The largest singular value of a Kronecker product is the product of the largest singular values.",
+    formula=norm_bounds.kronecker_norm,
+    lhs=r"s_{\max}(A \otimes B)",
+    near_misses={"sum instead of product": lambda: S_A + S_B},
+    falsifiers={"one factor alone": lambda: S_B},
+    remark=(
+        "A block of two weight matrices is such a product if the Jacobians are the same for all inputs, as in a linear "
+        "network, or after averages that are taken to be independent."
+    ),
+)
+
+
+@kronecker.proof(generic_in="sizes of both factors")
+def outer_products_of_singular_vectors(formula):
+    """The square of the product on outer products of singular vectors."""
+    return norm_bounds.is_kronecker_norm(formula)
+
+
+@kronecker.check(grid(depth=[2, 4], widths=["wide", "narrowing"], activation=["linear"], shift=[0.0, 1.0], seed=[5]))
+def weight_blocks_of_linear_networks(formula, depth, widths, activation, shift, seed):
+    """Blocks of all pairs of weight matrices of linear networks: moments of activations and products of Jacobians."""
+    one = network(depth, widths, activation, "identity", seed, shift=shift)
+    if activation != "linear":
+        raise ValueError(f"activation: {activation} given, allowed: linear")
+    found = one.net.forward(one.x)
+    back = [jacobian[0] for jacobian in output_jacobians(found)]
+    pairs = [(a, b) for a in range(depth) for b in range(a, depth)]
+    observed = np.array([one.norm(f"W{a + 1}", f"W{b + 1}") for a, b in pairs])
+    moments = [torch.linalg.matrix_norm(found.x[a] @ found.x[b].mT, 2) / one.x.shape[-1] for a, b in pairs]
+    products = [torch.linalg.matrix_norm(back[a].mT @ back[b], 2) for a, b in pairs]
+    values = {S_A: np.array([float(m) for m in moments]), S_B: np.array([float(p) for p in products])}
+    return agree(observed, evaluate(formula, values), bound=one.rounding)
 
 
 LINEAR = grid(depth=[1, 3], widths=["wide", "narrowing"], activation=["linear"], shift=[0.0, 1.0], seed=[0])

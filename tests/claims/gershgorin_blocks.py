@@ -15,6 +15,7 @@ from numerics.perceptrons import Perceptron
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, at_least, at_most
 from tests.checker.evidence import Evidence
+from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import critical_sample
 from tests.claims.gershgorin import ISOMETRIC, NETWORKS
 from tests.claims.partitions import (
@@ -167,6 +168,24 @@ def three_numbers(formula, margin):
         raise ValueError(f"margin: {margin} given, allowed: between 0 and 1")
     matrix = torch.tensor([[1 + margin, 0, 0], [0, 1, 1], [0, 1, 1]], dtype=torch.float64)
     return _dominant(formula, Partitioned(matrix[None], (1, 1, 1)))
+
+
+@dominant.figure
+def gains_of_an_uncoupled_output(formula):
+    """The largest eigenvalue, the end of the dominant disk, and the largest end, against the gain of one output."""
+    gains = [1.02, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
+    found = [uncoupled(gain, 0.01) for gain in gains]
+    ends = [evaluate(formula, one.rows)[0] for one in found]
+    first = [int(one.rows[CENTRE][0].argmax()) for one in found]
+    series = (
+        Series("dominant block", gains, [float(end[i]) for end, i in zip(ends, first, strict=True)]),
+        Series("all blocks", gains, [float(end.max()) for end in ends], "bound"),
+        Series("network", gains, [float(one.spectrum[0, 0]) for one in found], "simulation"),
+    )
+    panel = Panel("tanh network of three layers", "gain of the uncoupled output", "eigenvalue", series)
+    return Figure(
+        "The disk of the dominant block misses the largest eigenvalue; the maximum over rows does not.", (panel,)
+    )
 
 
 total = Claim(
