@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class Sample:
         return self.net.forward(self.x)
 
 
-@lru_cache(maxsize=None)
+@cache
 def point(activation: str, qstar: float) -> CriticalPoint:
     """The critical point with fixed length ``qstar``; a ``ValueError`` says which activations have one."""
     return critical_point(activation, qstar)
