@@ -6,13 +6,13 @@ and follows from two numbers for each pair of inputs: the overlap of activations
 
 from __future__ import annotations
 
-from sympy import Expr, Symbol, expand
+from sympy import Expr, Integer, Symbol, expand
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, nonnegative, step, zero
 from derivations.information.curvature_bound import DELTA_I, DELTA_J, U_J, X_I, X_J, kernel_block
 from derivations.information.curvature_bound_printed import KAPPA_1, KAPPA_2
-from derivations.notation import SAMPLES, WIDTH, M, N
+from derivations.notation import DEPTH, SAMPLES, WIDTH, M, N
 from derivations.words import Letter
 
 OVERLAP = Symbol("C_ell", real=True)
@@ -21,6 +21,8 @@ MEAN_ACTIVATION = Symbol("phibar_ell", real=True)
 OUTPUTS = Symbol("N_g", integer=True, positive=True)
 ENTRIES = Symbol("M", integer=True, positive=True)
 TRACE = Symbol("T_Theta", positive=True)
+EDGE_GAUSSIAN = Symbol("S_G", positive=True)
+EDGE_ORTHOGONAL = Symbol("S_O", positive=True)
 SMALLEST = Symbol("lambda_min", nonnegative=True)
 
 
@@ -137,4 +139,31 @@ def is_not_inverse(formula: Expr) -> Decision:
             "but the larger eigenvalue is half the sum of the entries",
             levels["largest"],
         ),
+    )
+
+
+def ensemble_ratio() -> Expr:
+    r"""1, the largest eigenvalue with Gaussian weights over the one with orthogonal weights, for wide layers."""
+    return Integer(1)
+
+
+def jacobian_ratio() -> Expr:
+    r"""S_G / S_O, the squared largest singular values of the Jacobian: what the eigenvalues would follow if tied to it.
+
+    >>> jacobian_ratio()
+    S_G/S_O
+    """
+    return EDGE_GAUSSIAN / EDGE_ORTHOGONAL
+
+
+def is_ensemble_ratio(formula: Expr) -> Decision:
+    """Linear networks: the mean kernel needs second moments alone, equal for both; the Jacobian's edges are not.
+
+    Squared largest singular values are 1 for orthogonal and (d + 1)^{d + 1} / d^d for wide Gaussian layers.
+    """
+    edges = {EDGE_ORTHOGONAL: Integer(1), EDGE_GAUSSIAN: (DEPTH + 1) ** (DEPTH + 1) / DEPTH**DEPTH}
+    shares = is_linear_kernel(kernel_share())
+    return all_of(shares, equal(formula.subs(edges).subs(DEPTH, 2), Integer(1))).explain(
+        step("The mean kernel is the same for both, but the squared largest singular values are 1 for orthogonal and"),
+        step("for wide Gaussian layers", edges[EDGE_GAUSSIAN]),
     )

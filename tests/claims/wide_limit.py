@@ -84,6 +84,12 @@ def extrapolated(narrow: np.ndarray, wide: np.ndarray, narrow_mean: np.ndarray, 
     return ratio, spread
 
 
+@lru_cache(maxsize=64)
+def entries(found: Kernels) -> np.ndarray:
+    """The mean entries on and off the diagonal of every network and output, (S, K, 2)."""
+    return kinds(found.kernels)
+
+
 def kinds(kernel: np.ndarray) -> np.ndarray:
     """The mean entry on and off the diagonal, (..., 2)."""
     t = kernel.shape[-1]
@@ -133,7 +139,7 @@ def mean_over_networks(formula, width, **case):
     """Mean kernels of full networks of two widths, extrapolated to infinite width, entries on and off the diagonal."""
     narrow, wide = (kernels(**case, width=n, nets=NETS) for n in (width, 2 * width))
     limits = [kinds(one.predicted(formula)) for one in (narrow, wide)]
-    ratio, spread = extrapolated(kinds(narrow.kernels), kinds(wide.kernels), *limits)
+    ratio, spread = extrapolated(entries(narrow), entries(wide), *limits)
     budget = sampling(float(spread.max()), NETS, FALSE_ALARM, comparisons=2)
     return agree(ratio, np.ones(2), bound=budget).on(wide.sample)
 
@@ -180,6 +186,7 @@ def levels(formula, found: Kernels) -> np.ndarray:
     return np.array([float(evaluate(formula[name], values)) for name in ("largest", "others")])
 
 
+@lru_cache(maxsize=64)
 def eigenvalues(found: Kernels) -> np.ndarray:
     """The largest eigenvalue for every network and output alone, and the mean of the others, (S, K, 2)."""
     values = np.linalg.eigvalsh(found.kernels) / found.kernels.shape[-1]
