@@ -9,11 +9,13 @@ import torch
 from sympy import Integer
 
 from derivations.information import fisher
-from tests.checker.claim import Claim, grid
+from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import equal
 from tests.claims.fisher_definition import KINDS
 from tests.claims.fisher_networks import Labelled, labelled
 from tests.claims.loss import Widths
+
+DEEP = Assumption("two hidden layers", "there are at least two hidden layers", lambda sample: sample.net.depth > 1)
 
 remainder = Claim(
     "fisher.hessian-remainder",
@@ -22,6 +24,7 @@ remainder = Claim(
     "the loss vanishes.",
     formula=fisher.remainder_signs,
     lhs=r"\mathrm{sign}\, \lambda_{\min},\ \lambda_{\max} \text{ of } H - J^{\mathsf T} H_g J",
+    given=(DEEP,),
     uses=("fisher.gauss-newton",),
     near_misses={"never negative": lambda: (Integer(0), Integer(1))},
     falsifiers={
@@ -58,5 +61,14 @@ def ends(depth: int, widths: Widths, likelihood: str, activation: str, seed: int
 )
 def outermost_eigenvalues(formula, depth, widths, likelihood, activation, seed):
     """Hessians of full networks for labels of the data, less the Fisher form."""
+    found, signs = ends(depth, widths, likelihood, activation, seed)
+    return equal(signs, [int(sign) for sign in formula]).on(found.sample)
+
+
+@remainder.without(
+    DEEP, grid(depth=[1], widths=["wide"], likelihood=["softmax"], activation=["linear", "relu"], seed=[0])
+)
+def one_layer(formula, depth, widths, likelihood, activation, seed):
+    """One hidden layer of linear or rectified units, in whose weights the outputs are linear: nothing is beyond."""
     found, signs = ends(depth, widths, likelihood, activation, seed)
     return equal(signs, [int(sign) for sign in formula]).on(found.sample)
