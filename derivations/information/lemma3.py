@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from sympy import Expr, Rational, S, Symbol, sqrt, sympify
 
-from derivations.decide import Decision, all_of, step
+from derivations.decide import Decision, all_of, equal, step
+from derivations.information.norm_bounds import INPUT_A, INPUT_B, S_A, S_B, S_H, block_norm, is_block_norm
 
 BELOW = Symbol("N", integer=True, positive=True)  # width of the layer below beta
 PHI = Symbol("phi_mean", nonnegative=True)  # |E phi(h)|
@@ -144,6 +145,20 @@ def against_witness(formula: Expr, kind: str) -> Decision:
 
 def _text(net: Scalar) -> str:
     return f"w1={net.w_1} b1={net.b_1} w2={net.w_2} b2={net.b_2} wg={net.readout}"
+
+
+def is_product_of_norms(formula: Expr) -> Decision:
+    """Whether a formula is the block norm of a single network, for norms that are the same for all networks.
+
+    >>> is_product_of_norms(printed("bb")).outcome, is_product_of_norms(LINK * LAYER).outcome
+    ('proved', 'refuted')
+    """
+    one = block_norm().xreplace({INPUT_A: S.One, INPUT_B: S.One, S_A: FIRST, S_B: LAYER, S_H: LINK})
+    return all_of(is_block_norm(block_norm()), equal(sympify(formula), one)).explain(
+        step(
+            "For two biases the bound of a single network has no lengths; with constant norms it is its own mean:", one
+        )
+    )
 
 
 def printed_diagonal() -> dict[str, Expr]:

@@ -99,14 +99,19 @@ def _narrow(matrix: Tensor) -> Tensor:
     return matrix if matrix.shape[0] <= matrix.shape[1] else torch.linalg.qr(matrix, mode="r").R
 
 
+def opposite(net: Perceptron) -> Perceptron:
+    """The network with a second output that is the first one's negative."""
+    readout, shift = (torch.cat([p, -p], -1 - k) for k, p in ((1, net.readout), (0, net.readout_bias)))
+    return Perceptron(net.weights, net.biases, readout, shift, net.activation)
+
+
 @lru_cache(maxsize=128)
 def vectors(depth: int, widths: Widths, activation: str, likelihood: str, seed: int) -> Anatomy:
     """A network on one input whose blocks have rank one: one output, or two opposite ones under the softmax."""
     draw, n = generator(seed), sizes(depth, widths)
     net = perceptron(n, 1, draw, ensemble="gaussian", sigma_w=1.3, sigma_b=0.4, readout=1.1, activation=activation)
     if likelihood == "softmax":
-        readout, shift = (torch.cat([p, -p], -1 - k) for k, p in ((1, net.readout), (0, net.readout_bias)))
-        net = Perceptron(net.weights, net.biases, readout, shift, activation)
+        net = opposite(net)
     return Anatomy(net, normal((n[0], 1), draw), likelihood)
 
 
