@@ -108,6 +108,15 @@ def spread(setting: Linearised) -> float:
     return float(kept[0] / kept[-1])
 
 
+def chebyshev(intervals: int, length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the Clenshaw-Curtis rule on [0, length], increasing."""
+    nodes = -np.cos(np.pi * np.arange(intervals + 1) / intervals)
+    order = np.arange(intervals + 1)
+    moments = np.where(order % 2 == 0, 2.0 / (1.0 - np.where(order % 2, 0, order) ** 2), 0.0)
+    weights = np.linalg.solve(np.polynomial.chebyshev.chebvander(nodes, intervals).T, moments)
+    return (nodes + 1) * length / 2, weights * length / 2
+
+
 EQUALLY_MANY = Assumption(
     "as many parameters as points",
     "the Jacobian is square: as many parameters as outputs times samples",

@@ -26,6 +26,7 @@ from tests.checker.figure import Figure, Panel, Series
 from tests.claims.kernel_settings import (
     FLOOR,
     Linearised,
+    chebyshev,
     draw_network,
     linearised,
     matrix_rounding,
@@ -228,15 +229,6 @@ def chain_rule(formula):
 
 RATE = 0.7
 _INTERVALS = 16
-
-
-def chebyshev(intervals: int, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the Clenshaw-Curtis rule on [0, length], increasing."""
-    nodes = -np.cos(np.pi * np.arange(intervals + 1) / intervals)
-    order = np.arange(intervals + 1)
-    moments = np.where(order % 2 == 0, 2.0 / (1.0 - np.where(order % 2, 0, order) ** 2), 0.0)
-    weights = np.linalg.solve(np.polynomial.chebyshev.chebvander(nodes, intervals).T, moments)
-    return (nodes + 1) * length / 2, weights * length / 2
 
 
 @lru_cache(maxsize=32)

@@ -18,6 +18,7 @@ from derivations.information.tangent_kernel import KERNEL_TOP
 from derivations.notation import DEPTH, SAMPLES
 from numerics.device import generator
 from numerics.ensembles import gaussian_inputs, perceptron
+from numerics.perceptrons import Perceptron
 from numerics.tangent_kernels import fisher_largest, fisher_matrix, fisher_spectrum, tangent_kernel
 from tests.checker.bounds import rounding
 from tests.checker.claim import Assumption, Claim, grid
@@ -234,24 +235,37 @@ def products(width: int, depth: int, outputs: int, samples: int, qstar: float, s
     net, x = sample.net, sample.x
     values, vectors = torch.linalg.eigh(tangent_kernel(net, x))
 
-    def run(flat: torch.Tensor) -> torch.Tensor:
-        return net.replace(flat, "hidden").forward(x).outputs.mT.flatten()
+    parameters = (*net.weights, *net.biases)
 
-    flat = net.flat("hidden")
+    def run(*parts: torch.Tensor) -> torch.Tensor:
+        moved = Perceptron(parts[: net.depth], parts[net.depth :], net.readout, net.readout_bias, net.activation)
+        return moved.forward(x).outputs.mT.flatten()
 
-    def applied(v: torch.Tensor) -> torch.Tensor:
-        return vjp(run, flat)[1](jvp(run, (flat,), (v,))[1])[0] / samples
+    def pulled(cotangent: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return vjp(run, *parameters)[1](cotangent)
 
-    v = vjp(run, flat)[1](vectors[:, -1])[0]
-    v = v / v.norm()
+    def applied(v: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(part / samples for part in pulled(jvp(run, parameters, v)[1]))
+
+    v = _unit(pulled(vectors[:, -1]))
     w = applied(v)
-    rayleigh = float(v @ w)
+    rayleigh = _inner(v, w)
+    residual = sum(float((a - rayleigh * b).square().sum()) for a, b in zip(w, v, strict=True)) ** 0.5
     draw = generator(seed + 1, "cpu")
-    u = applied(torch.randn(flat.shape, generator=draw, dtype=torch.float64))
+    u = tuple(torch.randn(part.shape, generator=draw, dtype=torch.float64) for part in parameters)
     for _ in range(10):
-        u = applied(u / u.norm())
-    unit = u / u.norm()
-    return sample, float(values[-1]), rayleigh, float((w - rayleigh * v).norm()), float(unit @ applied(unit))
+        u = applied(_unit(u))
+    u = _unit(u)
+    return sample, float(values[-1]), rayleigh, residual, _inner(u, applied(u))
+
+
+def _inner(u: tuple[torch.Tensor, ...], v: tuple[torch.Tensor, ...]) -> float:
+    return sum(float((a * b).sum()) for a, b in zip(u, v, strict=True))
+
+
+def _unit(v: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    length = _inner(v, v) ** 0.5
+    return tuple(part / length for part in v)
 
 
 LEAST, MOST = "ratio at least", "ratio at most"
