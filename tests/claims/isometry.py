@@ -192,8 +192,8 @@ def products_of_random_layers(formula, depth, width, seed):
 @spread.figure
 def spread_over_depth(formula):
     """Mean squared spread of Gaussian products over depth at three widths, and of orthogonal ones."""
-    series, depths = [], np.arange(1, 11)
-    for width in (4, 16, 64):
+    series, depths = [], np.arange(1, 9)
+    for width in (4, 16):
         count = 4000 // width
         dots = []
         for depth in depths:
