@@ -236,6 +236,8 @@ def is_sample_block(formula: LayerSum) -> Decision:
 
 def is_sample_trace(formula: LayerSum) -> Decision:
     """Whether the kernel's diagonal adds up to this: unit vectors of output space resolve the identity."""
+    if not isinstance(formula.summand, Trace):
+        raise ValueError(f"formula: {formula.summand} given, allowed: a sum of traces")
     diagonal = words.trace(_own_block() * U_J.T)
     rules = (words.rule(U_J * U_J.T, words.identity(ROWS)),)
     found = words.normal(diagonal, rules)

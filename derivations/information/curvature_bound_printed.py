@@ -11,8 +11,11 @@ from collections.abc import Mapping
 
 from sympy import Expr, Integer, Rational, Symbol, expand, sqrt
 
+from derivations import words
 from derivations.decide import Decision, all_of, equal, nonnegative, positive, step
-from derivations.notation import DEPTH, SAMPLES
+from derivations.information.curvature_bound import ROWS
+from derivations.notation import DEPTH, SAMPLES, WIDTH, M, N
+from derivations.words import Letter
 
 S_1 = Symbol("s_1", positive=True)
 S_B = Symbol("s_beta", positive=True)
@@ -26,6 +29,7 @@ KAPPA_2 = Symbol("kappa_2", real=True)
 FROBENIUS = Symbol("F_1", positive=True)
 FROBENIUS_LATER = Symbol("F_later", nonnegative=True)
 S_INPUT = Symbol("s_J", positive=True)
+BIASED_MOMENT = Symbol("Lambda_01", positive=True)
 
 Bound = dict[str, Expr]
 _MORE = Symbol("n", integer=True, nonnegative=True)
@@ -196,3 +200,34 @@ def refuted_by_depth(formula: Expr) -> Decision:
             step("while every layer adds the same kernel, so that the eigenvalue is", law),
         )
     return Decision("undecided", "two layers do not separate it")
+
+
+def averaged_largest() -> Expr:
+    r"""lambda_max(E[(x^0, 1)(x^0, 1)^T]) E |J_1|_F^2 / N, for the average over weights.
+
+    For odd activations and weights that do not change in law under signs, blocks of different neurons average to zero;
+    inputs of one length give all samples the same mean square of a Jacobian's entry.
+    """
+    return BIASED_MOMENT * FROBENIUS**2 / WIDTH
+
+
+def is_averaged_largest(formula: Expr) -> Decision:
+    r"""Whether the averaged matrix has this quotient along a p^T, with p the top eigenvector of the inputs and bias.
+
+    Signs and permutations of neurons leave weights alike in law, so E J_1^T J_1 is a multiple of the identity.
+    """
+    jacobian = Letter("J_1", ROWS, N, latex="J_1")
+    inputs, neuron, along = Letter("X", M, M, symmetric=True), Letter("a", N, 1), Letter("p", M, 1)
+    form = words.trace(jacobian * neuron * along.T * inputs * along * neuron.T * jacobian.T)
+    rules = (
+        words.rule(jacobian.T * jacobian, words.identity(N) * FROBENIUS**2 / WIDTH),
+        words.rule(inputs * along, along * BIASED_MOMENT),
+        words.rule(along.T * along, 1),
+        words.rule(neuron.T * neuron, 1),
+    )
+    found = sum(coefficient for coefficient, _ in words.normal(form, rules).terms)
+    return equal(formula, found).explain(
+        step("The quadratic form of the first layer's block along one neuron and one direction of the inputs is", form),
+        step("where X is the mean of (x, 1)(x, 1)^T. Averaged over weights, along its top eigenvector, it is", found),
+        step("Later layers and other directions have smaller second moments: activations are below one."),
+    )

@@ -79,7 +79,7 @@ def is_overlap(activation: str) -> Decision:
 def overlaps(activation: str, q: float, c: Any) -> tuple[np.ndarray, np.ndarray]:
     """E phi(u) phi(v) and E phi'(u) phi'(v) at variance q and an array of covariances, float64.
 
-    >>> [float(round(value, 6)) for value in overlaps("erf", 1.0, 0.5)]
+    >>> [round(float(value), 6) for value in overlaps("erf", 1.0, 0.5)]
     [0.197652, 0.408516]
     """
     c = np.clip(np.asarray(c, float), -q, q)

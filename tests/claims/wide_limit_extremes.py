@@ -176,7 +176,7 @@ def _at_zero(formula, width, nets, **case):
     return agree(mean, 1.0, bound=sampling(float(spread), nets, FALSE_ALARM)).on(found[-1][0])
 
 
-@small.check(grid(width=[32], depth=[1, 3], samples=[1, 4], product=[0.5], nets=[20], seed=[0]))
+@small.check(grid(width=[48], depth=[1, 3], samples=[1, 4], product=[0.25], nets=[20], seed=[0]))
 def networks_of_growing_width(formula, **case):
     """Networks whose width grows as their pre-activations shrink, so that the inputs keep their length."""
     return _at_zero(formula, **case)
