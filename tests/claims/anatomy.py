@@ -29,6 +29,10 @@ class Anatomy:
     x: Tensor
     likelihood: str = "identity"
 
+    def __post_init__(self) -> None:
+        if self.x.shape[-1] < 1:
+            raise ValueError("samples: 0 given, allowed: at least 1")
+
     @cached_property
     def rows(self) -> Tensor:
         """R^T J with R R^T = H, for all inputs, (T r, P): the Fisher matrix is the mean of its squares."""

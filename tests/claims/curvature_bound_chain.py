@@ -96,6 +96,12 @@ def measured_against_bound(formula):
     return Figure("Vectors reach the bound; with more inputs and outputs the blocks stay below it.", tuple(panels))
 
 
+def require_linear(activation: str) -> None:
+    """Refuse other activations where the same Jacobian for all inputs is needed."""
+    if activation != "linear":
+        raise ValueError(f"activation: {activation} given, allowed: linear")
+
+
 kronecker = Claim(
     "curvature-bound.kronecker-norm",
     source="B eq. 24",
@@ -120,9 +126,8 @@ def outer_products_of_singular_vectors(formula):
 @kronecker.check(grid(depth=[2, 4], widths=["wide", "narrowing"], activation=["linear"], shift=[0.0, 1.0], seed=[5]))
 def weight_blocks_of_linear_networks(formula, depth, widths, activation, shift, seed):
     """Blocks of all pairs of weight matrices of linear networks: moments of activations and products of Jacobians."""
+    require_linear(activation)
     one = network(depth, widths, activation, "identity", seed, shift=shift)
-    if activation != "linear":
-        raise ValueError(f"activation: {activation} given, allowed: linear")
     found = one.net.forward(one.x)
     back = [jacobian[0] for jacobian in output_jacobians(found)]
     pairs = [(a, b) for a in range(depth) for b in range(a, depth)]
@@ -169,6 +174,7 @@ def quadratic_form_of_the_block(formula):
 @weights.check(LINEAR)
 def linear_networks(formula, depth, widths, activation, shift, seed):
     """With the same Jacobian for all inputs the bound is reached; inputs with and without a mean."""
+    require_linear(activation)
     one = network(depth, widths, activation, "identity", seed, shift=shift)
     return agree(*weight_block(formula, one), bound=one.rounding)
 

@@ -27,6 +27,8 @@ UNITS = grid(width=[5, 12], activation=["relu", "tanh"], networks=[20000])
 @lru_cache(maxsize=16)
 def first_activations(width: int, activation: str, networks: int, seed: int) -> np.ndarray:
     """x^1 of many Gaussian networks on one input of three numbers with |x^0|^2 / 3 = 1, shape (networks, width)."""
+    if networks < 2:
+        raise ValueError(f"networks: {networks} given, allowed: at least 2")
     draw = generator(seed)
     x = normal((3, 1), draw)
     net = perceptron((3, width), 1, draw, ensemble="gaussian", activation=activation, seeds=networks)
@@ -102,6 +104,8 @@ def inputs_of_opposite_sign(formula):
 @outer.check(grid(width=[5, 12], activation=["relu", "tanh"], samples=[4], networks=[200]))
 def outer_products(formula, width, activation, samples, networks, seed):
     """Outer products of first activations and inputs in many networks on a few inputs."""
+    if min(samples, networks) < 1:
+        raise ValueError(f"samples: {samples} with {networks} networks given, allowed: at least 1 of both")
     draw = generator(seed)
     x = normal((3, samples), draw)
     net = perceptron((3, width), 1, draw, ensemble="gaussian", activation=activation, seeds=networks)

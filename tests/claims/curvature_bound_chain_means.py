@@ -34,6 +34,8 @@ def row_lengths(width: int, depth: int, beta: int, networks: int, seed: int) -> 
         raise ValueError(f"beta: {beta} given, allowed: from 1 to the depth {depth}")
     if not 2 <= width <= LARGEST_WIDTH:
         raise ValueError(f"width: {width} given, allowed: from 2 to {LARGEST_WIDTH}")
+    if networks < 2:
+        raise ValueError(f"networks: {networks} given, allowed: at least 2")
     draw = generator(seed)
     net = perceptron((width,) * (depth + 1), 1, draw, ensemble="gaussian", activation="linear", seeds=networks)
     found = output_jacobians(net.forward(normal((width, 1), draw)))
@@ -153,6 +155,8 @@ def constant_norms(formula):
 @lru_cache(maxsize=32)
 def rigid(width: int, depth: int, beta: int, likelihood: str, readout: float, seed: int) -> Spread:
     """Orthogonal linear networks with one output, or two opposite ones and the softmax at input zero."""
+    if not 1 <= beta <= depth:
+        raise ValueError(f"beta: {beta} given, allowed: from 1 to the depth {depth}")
     draw, first, layer, block = generator(seed), [], [], []
     for _ in range(4):
         net = perceptron((width,) * (depth + 1), 1, draw, readout=readout, activation="linear")
@@ -172,8 +176,6 @@ def rigid(width: int, depth: int, beta: int, likelihood: str, readout: float, se
 )
 def orthogonal_linear_networks(formula, width, depth, beta, readout, likelihood, seed):
     """Networks whose Jacobians all have one norm, and vectors as Jacobians: there the bound is reached."""
-    if not 1 <= beta <= depth:
-        raise ValueError(f"beta: {beta} given, allowed: from 1 to the depth {depth}")
     one = rigid(width, depth, beta, likelihood, readout, seed)
     bound = rounding(float(one.block.max()), 8 * width * (depth + 1))
     return agree(one.block.mean(), evaluate(formula, one.values()), bound=bound).on(one)

@@ -52,8 +52,6 @@ def per_network(nets: tuple[Anatomy, ...], kind: str, beta: int) -> np.ndarray:
 def means(nets: tuple[Anatomy, ...], beta: int) -> Mapping[Symbol, Any]:
     """The means over networks and inputs that the bounds are made of; E phi of an odd activation is zero exactly."""
     unit = nets[0].net
-    if not 2 <= beta <= unit.depth:
-        raise ValueError(f"beta: {beta} given, allowed: from 2 to the depth {unit.depth}")
     below = [one.net.forward(one.x).x[beta - 1] for one in nets]
     phi = 0.0 if unit.activation in _ODD else abs(float(sum(x.mean() for x in below)) / len(nets))
 
@@ -77,6 +75,10 @@ def means(nets: tuple[Anatomy, ...], beta: int) -> Mapping[Symbol, Any]:
 
 def against(formula: Any, nets: tuple[Anatomy, ...], kind: str, beta: int, *, sampled: bool) -> Evidence:
     """The mean norm of the block against the formula; ``sampled`` where the formula does not vanish exactly."""
+    if not 2 <= beta <= nets[0].net.depth:
+        raise ValueError(f"beta: {beta} given, allowed: from 2 to the depth {nets[0].net.depth}")
+    if kind != "Wb" and not sampled and nets[0].net.activation not in _ODD:
+        raise ValueError(f"activation: {nets[0].net.activation} given, allowed: {', '.join(_ODD)}")
     found = per_network(nets, kind, beta)
     bound = nets[0].rounding
     if sampled:

@@ -134,6 +134,8 @@ def fisher(
 
 def cut_fisher(net: Perceptron, x: Tensor, likelihood: str = "identity", cut: str = "layers") -> Partitioned:
     """The Fisher matrix of a network on inputs (N_0, T), cut into blocks of parameters."""
+    if x.shape[-1] < 1:
+        raise ValueError("samples: 0 given, allowed: at least 1")
     matrix, places = fisher_matrix(net, x, "hidden", likelihood), blocks(net)
     lengths = {name: place.stop - place.start for name, place in places.items()}
     if cut == "layers":
