@@ -86,7 +86,7 @@ def start(curve: Expression) -> Expression:
 def great_circle(end: Expression) -> Decision:
     r"""Whether t -> end is the geodesic from w with velocity zeta: starts, \gamma'' = -r^2 \gamma, unit length."""
     curve = in_time(end)
-    second = rate(rate(curve))
+    second, square = rate(rate(curve)), words.normal(curve.T * curve, STEP)
     return all_of(
         words.vanishes(start(curve) - POINT, STEP, model),
         words.vanishes(start(rate(curve)) - VELOCITY, STEP, model),
@@ -94,8 +94,8 @@ def great_circle(end: Expression) -> Decision:
         words.vanishes(curve.T * curve - words.identity(1), STEP, model),
     ).explain(
         step(r"The curve of the step $`t \zeta`$ is", curve),
-        step(r"Its acceleration is $`-r^2`$ times the point, so it has no tangent part:", second),
-        step(r"Its length is one, since $`w^T \zeta = 0`$ and $`\zeta^T \zeta = r^2`$."),
+        step(r"No tangent part is left if its acceleration is $`-r^2`$ times that:", second),
+        step(r"With $`w^T \zeta = 0`$ and $`\zeta^T \zeta = r^2`$ its squared length, which must be 1, is", square),
     )
 
 
@@ -110,8 +110,8 @@ def parallel(end: Expression) -> Decision:
         words.vanishes(carried.T * carried - CARRIED.T * CARRIED, TRANSPORT, model),
     ).explain(
         step("Along the great circle of the step the carried vector is", words.normal(carried, TRANSPORT)),
-        step("Its change is normal to the sphere,", words.normal(rate(carried), TRANSPORT)),
-        step("which is what parallel means; hence it stays tangent and keeps its length."),
+        step("It is parallel if its change,", words.normal(rate(carried), TRANSPORT)),
+        step("is normal to the sphere, which is", words.normal(normal, TRANSPORT)),
     )
 
 
@@ -153,9 +153,9 @@ def length_after_step() -> Expr:
     return 1 + COSINE * sin(2 * LENGTH)
 
 
-def is_length_after_step(formula: Expr) -> Decision:
-    """Whether the formula is the squared length of the exponential of a direction that need not be tangent."""
-    rules = (UNIT, rule(POINT.T * DIRECTION, COSINE * LENGTH), rule(DIRECTION.T * DIRECTION, LENGTH**2))
+def is_length_after_step(formula: Expr, cosine: Expr = COSINE) -> Decision:
+    """Whether the formula is the squared length of the exponential of a direction with that cosine to the point."""
+    rules = (UNIT, rule(POINT.T * DIRECTION, cosine * LENGTH), rule(DIRECTION.T * DIRECTION, LENGTH**2))
     end = words.substitute(exponential(), {VELOCITY: words.expression(DIRECTION)})
     square = words.normal(end.T * end, rules)
     found = square.terms[0][0]

@@ -119,7 +119,7 @@ def is_lead(formula: Mapping[str, Expression], terms: Series, orders: Mapping[st
         gaps = [a - b for a, b in zip(terms, geodesic_terms()[name], strict=False)]
         same = [_decided(gap) for gap in gaps[: order - 1]]
         lead = _decided(gaps[order - 1] - formula[name])
-        text = f"Against the {name} geodesic the first {order - 1} orders agree; at order {order} the step is off by"
+        text = f"From the {name} geodesic the step parts at order $`h^{order}`$, by"
         found.append(all_of(*same, lead).explain(step(text, formula[name])))
     return all_of(*found)
 

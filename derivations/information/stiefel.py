@@ -175,9 +175,12 @@ def solves_by_blocks(formula: Mapping[str, Expression]) -> Decision:
     side = turn.T * cross + square + pull + cross * turn
     last = pull.T * cross + turn.T * square + cross.T * pull + square * turn
     return all_of(*(decided(one) for one in (corner, side, last, turn + unwind, pull + square))).explain(
-        step("The Gram matrix of the moving frame stays, because these three blocks vanish:", (corner, side, last)),
-        step("The velocity is the second half of the frame, because the turns cancel:", turn + unwind),
-        step("and the acceleration is normal, because the pull is", pull),
+        step(
+            "The Gram matrix of the moving frame stays if these blocks vanish for skew $`W^T \\xi`$:",
+            (corner, side, last),
+        ),
+        step("The velocity is the second half of the frame if the turns cancel:", turn + unwind),
+        step("and the acceleration is that of a geodesic, point times pull, with the pull", pull),
     )
 
 

@@ -138,6 +138,12 @@ stays = Claim(
 )
 
 
+@stays.proof(generic_in="dimension of the columns, tangent direction")
+def end_of_a_tangent_direction(formula):
+    """The squared length of the point that a tangent direction reaches."""
+    return oblique.is_length_after_step(formula, Integer(0))
+
+
 @stays.check(NETS)
 def columns_after_a_projected_step(formula, depth, widths, seed):
     """Lengths of the columns after a step whose direction was projected after the division."""

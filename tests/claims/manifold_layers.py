@@ -80,6 +80,8 @@ def on_manifold(manifold: str, depth: int, widths: str | tuple[int, ...], seed: 
     x, y = gaussian_inputs(n[0], SAMPLES, 1.0, draw), normal((OUTPUTS, SAMPLES), draw)
     wide = tuple(manifold == "stiefel" and w.shape[0] < w.shape[1] for w in net.weights)
     points = tuple(_placed(w.mT if flip else w, manifold) for w, flip in zip(net.weights, wide, strict=True))
+    if any(len(w) == 1 for w in points):
+        raise ValueError(f"widths: {n} given, allowed: no layer of a single row, which has no tangent direction")
 
     def loss(at: tuple[Tensor, ...], part: slice = slice(None)) -> Tensor:
         weights = tuple(w.mT if flip else w for w, flip in zip(at, wide, strict=True))
@@ -98,21 +100,20 @@ def _placed(w: Tensor, manifold: str) -> Tensor:
 def _layer(surface: Surface, w: Tensor, halves: list[Tensor], draw: torch.Generator) -> Layer:
     z = (halves[0] + halves[1]) / 2
     slope = constraints.tangent(surface, w, z)
-    size = float(torch.linalg.matrix_norm(slope, 2))
-    # a layer with one row, or of one entry, has no tangent direction: it rests
-    velocity = -LENGTH * slope / size if size > TINY else torch.zeros_like(w)
+    # projected again: a slope that is small beside its gradient has a relatively large normal part from rounding
+    velocity = constraints.tangent(surface, w, -LENGTH * slope / torch.linalg.matrix_norm(slope, 2))
     other = constraints.tangent(surface, w, normal(tuple(w.shape), draw))
     return Layer(w, z, (halves[0], halves[1]), slope, velocity, other)
 
 
 @lru_cache(maxsize=64)
-def path(manifold: str, depth: int, widths: str | tuple[int, ...], seed: int, tolerance: float = 1e-10) -> Curve:
+def path(manifold: str, depth: int, widths: str | tuple[int, ...], seed: int) -> Curve:
     """The geodesic of the last hidden layer along its velocity to times 1/2 and 1, with ``other`` carried along."""
     kind = "stiefel" if manifold == "canonical" else manifold
     layer = on_manifold(kind, depth, widths, seed).layers[-1]
     carried = [] if manifold == "canonical" else [layer.other]
     times = [0.0, 0.5, 1.0]
-    return constraints.geodesic(SURFACES[manifold], layer.w, layer.velocity, times, carried, tolerance=tolerance)
+    return constraints.geodesic(SURFACES[manifold], layer.w, layer.velocity, times, carried)
 
 
 def derivative(curve: Callable[[Tensor], Tensor]) -> Tensor:

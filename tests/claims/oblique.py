@@ -20,7 +20,7 @@ from tests.claims.manifold_layers import UNIT_COLUMNS, Layer, chain, derivative,
 from tests.claims.settings import array
 
 NETS = grid(depth=[1, 2, 3], widths=["square", "widening", "narrowing"], seed=range(2)) + grid(
-    depth=[2], widths=[(3, 1, 4), (2, 5, 2)], seed=[0]
+    depth=[2], widths=[(3, 2, 4), (2, 5, 2)], seed=[0]
 )
 PATHS = grid(depth=[2], widths=["square", "wide"], seed=[0]) + grid(depth=[1], widths=[(2, 6)], seed=[0])
 
@@ -105,8 +105,8 @@ exponential = Claim(
     },
     falsifiers={"straight line": lambda: POINT + VELOCITY},
     remark=(
-        "A column turns by the length of its step in radians, whatever the dimension. At zero step the point stays "
-        "where it is, which the printed formula misses."
+        "$`r`$ is the length of the step: a column turns by it in radians, whatever the dimension. At zero step it "
+        "stays where it is, which the printed formula misses."
     ),
 )
 
@@ -216,9 +216,9 @@ transport = Claim(
     },
     falsifiers={"projection at the end of the step": lambda: _projection()},
     remark=(
-        "Only the part of the momentum along the step turns, with the step. Libraries that call a single projection at "
-        "the end of the step transport shorten that part by the cosine of the angle; many small projections converge "
-        "to this formula."
+        "$`\\zeta`$ is the step, $`r`$ its length, $`\\xi`$ the momentum. Only the part of the momentum along the step "
+        "turns, with the step. Libraries that call a single projection at the end of the step transport shorten that "
+        "part by the cosine of the angle; many small projections converge to this formula."
     ),
 )
 
@@ -261,13 +261,13 @@ def against_projection(formula):
     panel = Panel(
         "Momentum moved along a step",
         "length of the step, in units of the first",
-        "length of the momentum, over its length at the start",
+        "length of the momentum, start 1",
         (
             Series("parallel transport", shares[1:], kept),
             Series("carried by the constraint", shares[::4][1:], seen, "simulation"),
             Series("one projection", shares[1:], cut, "reference"),
         ),
-        residual=Series("difference of the vectors", shares[::4][1:], residual, "simulation"),
+        residual=Series("difference", shares[::4][1:], residual, "simulation"),
         residual_bound=curve.error,
     )
     return Figure(
@@ -280,4 +280,4 @@ def against_projection(formula):
 def path_to(layer: Layer, shares: tuple[float, ...]):
     """The geodesic of a layer with ``other`` carried along, at several shares of the step."""
     surface = constraints.unit_columns()
-    return constraints.geodesic(surface, layer.w, layer.velocity, (0.0, *shares), [layer.other], tolerance=1e-8)
+    return constraints.geodesic(surface, layer.w, layer.velocity, (0.0, *shares), [layer.other])
