@@ -1,15 +1,12 @@
-"""Closed edges of deep Jacobians, and how they grow with depth: linearly at a fixed length, not at q* ~ 1/sqrt(L)."""
+"""Closed edges of deep Jacobians: Gaussian linear layers, and orthogonal layers with units that pass or block."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import numpy as np
 from sympy import Expr, Integer
 
 from derivations.compiled import evaluate
-from derivations.information import free_products, spectral_edges
-from derivations.information.edge_values import Edge
+from derivations.information import spectral_edges
 from derivations.information.spectral_edges import SHARE
 from derivations.notation import LAYERS
 from tests.checker.bounds import rounding
@@ -18,15 +15,7 @@ from tests.checker.compare import agree
 from tests.checker.evidence import Evidence
 from tests.claims.critical import point
 from tests.claims.critical_assumptions import CRITICAL, ORTHOGONAL
-from tests.claims.jacobian_spectrum import FREE, critical, near_edge, predicted_edge
-
-CURVE = free_products.edge_curve()
-
-
-@lru_cache(maxsize=4096)
-def edge_at(activation: str, qstar: float, ensemble: str, depth: int) -> Edge:
-    """The edge of critical networks of infinite width."""
-    return predicted_edge(CURVE, activation, qstar, ensemble, depth)
+from tests.claims.jacobian_spectrum import FREE, critical, edge_at, near_edge
 
 
 def closed(formula: Expr, values: dict, activation: str, qstar: float, ensemble: str, depth: int) -> Evidence:
@@ -38,8 +27,9 @@ def closed(formula: Expr, values: dict, activation: str, qstar: float, ensemble:
 def in_networks(formula: Expr, values: dict, activation, qstar, ensemble, depth, width, seeds, seed) -> Evidence:
     """A closed edge against random critical networks; the curve supplies the width of the Tracy-Widom law."""
     found = critical(activation, qstar, ensemble, depth, width, seeds, seed)
-    scale = edge_at(activation, qstar, ensemble, depth).scale
-    return near_edge(found, Edge(float(evaluate(formula, values)), 0.0, scale)).on(found.sample)
+    return near_edge(found, float(evaluate(formula, values)), edge_at(activation, qstar, ensemble, depth)).on(
+        found.sample
+    )
 
 
 gaussian = Claim(

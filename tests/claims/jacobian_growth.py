@@ -18,8 +18,7 @@ from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import point
 from tests.claims.critical_assumptions import CRITICAL
-from tests.claims.jacobian_edges import edge_at
-from tests.claims.jacobian_spectrum import TRACY_WIDOM, Spectra, critical, sampled
+from tests.claims.jacobian_spectrum import TRACY_WIDOM, Spectra, critical, edge_at, sampled
 
 growth = Claim(
     "jacobian.edge-growth",
@@ -112,11 +111,11 @@ def measured_power(
     edges,
     limit: float,
 ) -> tuple[float, Bound, Spectra]:
-    """The power of L between a quarter of the depth and the depth, its budget, and the deeper networks.
+    """The power of L between a sixth of the depth and the depth, its budget, and the deeper networks.
 
     Tracy-Widom shifts are taken out; how far the edges themselves are from their limit at this depth is a remainder.
     """
-    depths = (depth // 4, depth)
+    depths = (depth // 6, depth)
     found = [critical(activation, q, ensemble, n, width, seeds, seed + n) for q, n in zip(lengths, depths, strict=True)]
     steps = np.log(depths[1] / depths[0])
     tops, errors = [], []
@@ -159,12 +158,12 @@ def power_of_the_edge(formula):
 
 
 @root.check(
-    grid(activation=["linear"], qstar=[1.0], depth=[8], width=[96], seeds=[128])
-    + grid(activation=["tanh"], qstar=[0.5], depth=[8], width=[96], seeds=[128])
+    grid(activation=["linear"], qstar=[1.0], depth=[12], width=[96], seeds=[96])
+    + grid(activation=["tanh"], qstar=[0.5], depth=[12], width=[96], seeds=[96])
 )
 def powers_in_networks(formula, activation, qstar, depth, width, seeds, seed):
-    """The power of the largest singular value between a quarter of the depth and the depth, in random networks."""
-    edges = [edge_at(activation, qstar, "gaussian", n) for n in (depth // 4, depth)]
+    """The power of the largest singular value between a sixth of the depth and the depth, in random networks."""
+    edges = [edge_at(activation, qstar, "gaussian", n) for n in (depth // 6, depth)]
     observed, bound, found = measured_power(
         activation, [qstar, qstar], "gaussian", depth, width, seeds, seed, edges, 1.0
     )

@@ -8,7 +8,7 @@ import numpy as np
 from sympy import Max
 
 from derivations.compiled import evaluate
-from derivations.information import spectral_edges
+from derivations.information import free_products, spectral_edges
 from derivations.information.edge_values import Edge, least, slopes
 from derivations.information.spectral_edges import POWER, SPREAD
 from tests.checker.bounds import remainder, rounding
@@ -16,7 +16,6 @@ from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical_assumptions import CRITICAL, ORTHOGONAL
-from tests.claims.jacobian_edges import CURVE
 from tests.claims.jacobian_growth import measured_power
 from tests.claims.jacobian_spectrum import FREE, critical, near_edge
 
@@ -50,7 +49,7 @@ def shrinking(activation: str, share: float, power: float, depth: int) -> tuple[
     """The orthogonal edge at q = share L^{-power}, and the total relative variance there."""
     found = slopes(activation, share * depth**-power)
     scale = found.moment(1) ** -0.5
-    return least(CURVE, found, depth=depth, sigma_w=scale), depth * found.relative_variance
+    return least(free_products.edge_curve(), found, depth=depth, sigma_w=scale), depth * found.relative_variance
 
 
 @smooth.check(grid(activation=["tanh", "erf"], share=[0.1, 0.5, 2.0]), network=False)
@@ -74,7 +73,7 @@ def nearly_linear_networks(formula, activation, share, depth, width, seeds, seed
     curve, total = shrinking(activation, share, 0.0, depth)
     predicted = float(evaluate(formula, {SPREAD: total**0.5}))
     limit = float(evaluate(spectral_edges.smooth_limit(), {SPREAD: total**0.5}))
-    near = near_edge(found, Edge(predicted, 0.0, curve.scale))
+    near = near_edge(found, predicted, curve)
     bound = remainder(near.bound + abs(limit - curve.value))
     # a deviation matters on the scale of the distance from an isometry
     return agree(near.observed[0], near.predicted[0], bound=bound).on(found.sample)
@@ -146,15 +145,15 @@ def exponents_of_the_edge(formula, activation, share, power):
 
 
 @law.check(
-    grid(activation=["tanh"], share=[2.0], power=[0.0], depth=[8], width=[96], seeds=[128])
-    + grid(activation=["tanh"], share=[1 / 16], power=[0.5], depth=[8], width=[64], seeds=[64])
-    + grid(activation=["erf"], share=[1 / 8], power=[1.0], depth=[8], width=[64], seeds=[64])
+    grid(activation=["tanh"], share=[2.0], power=[0.0], depth=[12], width=[96], seeds=[128])
+    + grid(activation=["tanh"], share=[1 / 16], power=[0.5], depth=[12], width=[96], seeds=[32])
+    + grid(activation=["erf"], share=[1 / 8], power=[1.0], depth=[12], width=[96], seeds=[32])
 )
-@printed.check(grid(activation=["tanh"], share=[2.0], power=[0.0], depth=[8], width=[96], seeds=[128]))
+@printed.check(grid(activation=["tanh"], share=[2.0], power=[0.0], depth=[12], width=[96], seeds=[128]))
 def exponents_of_networks(formula, activation, share, power, depth, width, seeds, seed):
-    """The power between a quarter of the depth and the depth in networks, their Tracy-Widom shifts taken out."""
-    edges = [shrinking(activation, share, power, n)[0] for n in (depth // 4, depth)]
-    lengths = [share * n**-power for n in (depth // 4, depth)]
+    """The power between a sixth of the depth and the depth in networks, their Tracy-Widom shifts taken out."""
+    edges = [shrinking(activation, share, power, n)[0] for n in (depth // 6, depth)]
+    lengths = [share * n**-power for n in (depth // 6, depth)]
     limit = float(evaluate(spectral_edges.threshold(), {POWER: power}))
     observed, bound, found = measured_power(activation, lengths, "orthogonal", depth, width, seeds, seed, edges, limit)
     return agree(observed, evaluate(formula, {POWER: power}), bound=bound, scale=1.0).on(found.sample)

@@ -16,8 +16,7 @@ from tests.checker.compare import equal as same
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import Sample
 from tests.claims.critical_assumptions import CRITICAL
-from tests.claims.jacobian_edges import edge_at
-from tests.claims.jacobian_spectrum import FALSE_ALARM, FREE, critical
+from tests.claims.jacobian_spectrum import FALSE_ALARM, FREE, critical, edge_at
 
 LENGTHS = (1e-4, 9e-4, 1 / 64, 0.1, 0.5, 2.0, 8.0, 20.0)
 

@@ -244,16 +244,22 @@ def predicted_edge(curve, activation: str, qstar: float, ensemble: str, depth: i
     return least(curve, slopes(activation, qstar), depth=depth, sigma_w=scale, gaussian=ensemble == "gaussian")
 
 
-def near_edge(found: Spectra, predicted: Edge) -> Evidence:
-    """Largest squared singular values against an edge with its Tracy-Widom shift.
+@lru_cache(maxsize=1024)
+def edge_at(activation: str, qstar: float, ensemble: str, depth: int) -> Edge:
+    """The edge of critical networks of infinite width."""
+    return predicted_edge(free_products.edge_curve(), activation, qstar, ensemble, depth)
 
-    The mean of the law is known; corrections to it are smaller by N^{-1/3}, and the mean square of a finite network is
-    known to 1/N.
+
+def near_edge(found: Spectra, value: float, limit: Edge) -> Evidence:
+    """Largest squared singular values against an asserted edge; the true edge supplies shift and budget.
+
+    The mean of the Tracy-Widom law is known; corrections to it are smaller by N^{-1/3}, and the mean square of a finite
+    network is known to 1/N.
     """
     width = found.squares.shape[-1]
-    shift = predicted.scale * width ** (-2 / 3)
-    bound = sampled(found.tops) + remainder(shift * width ** (-1 / 3) + predicted.value / width)
-    return agree(found.tops.mean(), predicted.value + TRACY_WIDOM * shift, bound=bound)
+    shift = limit.scale * width ** (-2 / 3)
+    bound = sampled(found.tops) + remainder(shift * width ** (-1 / 3) + limit.value / width)
+    return agree(found.tops.mean(), value + TRACY_WIDOM * shift, bound=bound)
 
 
 EDGES = (
@@ -268,4 +274,5 @@ EDGES = (
 def largest_singular_values(formula, activation, qstar, ensemble, depth, width, seeds, seed):
     """Largest squared singular values of random critical networks."""
     found = critical(activation, qstar, ensemble, depth, width, seeds, seed)
-    return near_edge(found, predicted_edge(formula, activation, qstar, ensemble, depth)).on(found.sample)
+    asserted = predicted_edge(formula, activation, qstar, ensemble, depth).value
+    return near_edge(found, asserted, edge_at(activation, qstar, ensemble, depth)).on(found.sample)
