@@ -7,7 +7,7 @@ are means over the labels that the model itself draws. Directions u, v in parame
 from __future__ import annotations
 
 import sympy
-from sympy import Derivative, Expr, Function, Integer, S, Symbol, diff, factorial, hessian, log, symbols
+from sympy import Derivative, Expr, Function, Integer, Rational, S, Symbol, diff, factorial, hessian, log, symbols
 
 from derivations import words
 from derivations.decide import Decision, all_of, step, zero
@@ -34,7 +34,7 @@ def gauss_newton() -> Expression:
     r"""u^T J^T L''(h) J v = u^T H v - sum_k L'(h)_k d_uv h_k, H the Hessian of the loss L(h(theta)) (B eq. 7).
 
     >>> print(gauss_newton())
-    u.T*H*v + -1*g.T*huv
+    (-1)*g.T*huv + u.T*H*v
     """
     return U.T * HESSIAN * V - SLOPE.T * BEND
 
@@ -85,7 +85,7 @@ def data_label_excess() -> Expression:
     r"""score score^T - G = J^T (r r^T - H_g) J for a label of the data, r = d log p(y|h) / dh (B section 3.1).
 
     >>> print(data_label_excess())
-    J.T*r*r.T*J + -1*J.T*H_g*J
+    (-1)*J.T*H_g*J + J.T*r*r.T*J
     """
     return JACOBIAN.T * OUTPUT_SCORE * OUTPUT_SCORE.T * JACOBIAN - score_products()
 
@@ -179,11 +179,11 @@ def _for_any_labels(three: Decision, label_by_label: Decision) -> Decision:
 
 
 def _three_labels(orders: tuple) -> list[tuple[Expr, tuple[Expr, ...]]]:
-    """Three labels with free odds and free derivatives: pairs of a probability and its derivatives of these orders."""
-    odds = (*symbols("o_1 o_2", positive=True), S.One)
+    """Three labels with free derivatives of their probabilities: pairs of a probability and its derivatives."""
+    weights = (Rational(1, 2), Rational(1, 3), Rational(1, 6))
     jets = {k: symbols(f"p_1^{k} p_2^{k}", real=True) for k in orders}
     rows = {k: (*jet, -sum(jet)) for k, jet in jets.items()}
-    return [(odd / sum(odds), tuple(rows[k][label] for k in orders)) for label, odd in enumerate(odds)]
+    return [(weight, tuple(rows[k][label] for k in orders)) for label, weight in enumerate(weights)]
 
 
 def _log_jet(p: Expr, first: Expr, second: Expr, third: Expr) -> tuple[Expr, Expr, Expr]:

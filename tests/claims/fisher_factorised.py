@@ -164,8 +164,9 @@ def symmetric(width: int, inputs: int, depth: int, seed: int) -> Sample:
 
     Neurons come in one group for each input; every layer treats its own group differently from all others.
     """
-    if inputs < 2:
-        raise ValueError(f"inputs: {inputs} given, allowed: an integer >= 2")
+    for name, value, least in (("inputs", inputs, 2), ("width", width, 1)):
+        if value != int(value) or value < least:
+            raise ValueError(f"{name}: {value} given, allowed: an integer >= {least}")
     draw, eye, ones = generator(seed), torch.eye(inputs, dtype=torch.float64), torch.ones(inputs, inputs).double()
 
     def layer(rows: int) -> Tensor:
@@ -202,10 +203,10 @@ def dense_ratio(sample: Sample, layer: int) -> float:
     return float(exact / (parts[0] * parts[1]))
 
 
-@ratio.check(grid(depth=[2, 3], scale=[3, 6], inputs=[2, 5, 9], seed=[0]))
-def networks_without_preference(formula, depth, scale, inputs, seed) -> Evidence:
+@ratio.check(grid(depth=[2, 3], width=[3, 6], inputs=[2, 5, 9], seed=[0]))
+def networks_without_preference(formula, depth, width, inputs, seed) -> Evidence:
     """Networks that treat all inputs alike, so that all pairs have the same cosines; every layer above the first."""
-    sample = symmetric(int(scale), inputs, depth, seed)
+    sample = symmetric(width, inputs, depth, seed)
     observed, predicted, cosines = [], [], []
     for layer in range(1, depth + 1):
         c_x, c_delta, _ = cosines_and_ratio(sample, layer)

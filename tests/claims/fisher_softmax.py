@@ -28,7 +28,7 @@ from tests.claims.settings import array, sizes
 @lru_cache(maxsize=64)
 def classifier(depth: int, widths: Widths, outputs: int, scale: float, samples: int, seed: int) -> Sample:
     """A Gaussian perceptron whose readout has a scale, small for even and large for certain predictions."""
-    if outputs < 2:
+    if outputs != int(outputs) or outputs < 2:
         raise ValueError(f"outputs: {outputs} given, allowed: an integer >= 2")
     n, draw = sizes(depth, widths), generator(seed)
     net = perceptron(n, outputs, draw, ensemble="gaussian", sigma_b=0.3, readout=scale, readout_bias=0.3 * scale)

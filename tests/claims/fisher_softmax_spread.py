@@ -38,7 +38,7 @@ THREE_CLASSES = Assumption(
 @lru_cache(maxsize=16)
 def readouts(outputs: int, draws: int, seed: int) -> Sample:
     """One hidden network at one input with many Gaussian readouts: outputs of unit variance, independent, (S, K, 1)."""
-    if outputs < 2:
+    if outputs != int(outputs) or outputs < 2:
         raise ValueError(f"outputs: {outputs} given, allowed: an integer >= 2")
     draw = generator(seed)
     hidden = perceptron((16, 16, 16), outputs, draw, ensemble="gaussian", sigma_b=0.3)
@@ -195,7 +195,7 @@ def two_classes_by_quadrature(formula, variance):
     return agree(observed, predicted, bound=remainder(bent) + rounding(observed, 2000))
 
 
-@turning.figure
+@turning.figure(slow=True)
 def eigenvalue_against_variance(formula):
     """Mean with its confidence interval and spread of the largest eigenvalue, from 10,000 networks at each variance."""
     variances = np.geomspace(1 / 64, 4096, 19)
