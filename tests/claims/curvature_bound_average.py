@@ -52,7 +52,7 @@ def parameter_rows(sample: Sample) -> Tensor:
     return torch.cat(parts, -1)
 
 
-@average.proof(generic_in="widths, inputs, outputs, depth")
+@average.proof(instances="the block of the first layer, in any size; that later layers are below it is measured")
 def one_neuron_and_one_direction(formula):
     """The first layer's block along one neuron and the top direction of the inputs, averaged over weights."""
     return theory.is_averaged_largest(formula)

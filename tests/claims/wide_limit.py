@@ -25,6 +25,7 @@ from tests.claims.critical_assumptions import CRITICAL
 from tests.claims.settings import array
 
 NETS = 400
+WIDE_NETS = 40
 OUTPUTS_EACH = 12
 FALSE_ALARM = 1e-4
 CORRELATION = 0.6
@@ -193,16 +194,37 @@ def eigenvalues(found: Kernels) -> np.ndarray:
     return np.stack([values[..., -1], values[..., :-1].mean(-1)], -1)
 
 
-@spectrum.check(_GRID)
-def spectrum_over_networks(formula, width, **case):
-    """Eigenvalues of full networks of two widths, extrapolated to infinite width."""
-    narrow, wide = (kernels(**case, width=n, nets=NETS) for n in (width, 2 * width))
+def _spectrum(formula, width, nets, case):
+    narrow, wide = (kernels(**case, width=n, nets=nets) for n in (width, 2 * width))
     ratio, spread = extrapolated(eigenvalues(narrow), eigenvalues(wide), levels(formula, narrow), levels(formula, wide))
     pieces = [
-        agree(r, 1.0, bound=sampling(float(s), NETS, FALSE_ALARM, comparisons=2))
+        agree(r, 1.0, bound=sampling(float(s), nets, FALSE_ALARM, comparisons=2))
         for r, s in zip(ratio, spread, strict=True)
     ]
     return both(*pieces).on(wide.sample)
+
+
+@spectrum.check(_GRID)
+def spectrum_over_networks(formula, width, **case):
+    """Eigenvalues of full networks of two widths, extrapolated to infinite width."""
+    return _spectrum(formula, width, NETS, case)
+
+
+@spectrum.check(
+    grid(
+        activation=["tanh"],
+        ensemble=["orthogonal", "gaussian"],
+        depth=[8],
+        width=[200],
+        qstar=[1 / 64, 0.5],
+        samples=[6],
+        seed=[0],
+    ),
+    slow=True,
+)
+def spectrum_over_wide_networks(formula, width, **case):
+    """The same for eight layers of 200 and 400 neurons, 40 networks each."""
+    return _spectrum(formula, width, WIDE_NETS, case)
 
 
 outlying = Claim(

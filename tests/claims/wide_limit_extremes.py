@@ -64,7 +64,7 @@ def others_are_no_smaller(formula):
     return theory.is_ceiling(formula)
 
 
-@inverse.proof(generic_in="")
+@inverse.proof(instances="two inputs")
 def two_inputs(formula):
     """A kernel with two inputs."""
     return theory.is_not_inverse(formula)
