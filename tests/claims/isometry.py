@@ -22,6 +22,7 @@ from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import agree, both
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.jacobian_chain import Subject, derivatives
+from tests.claims.objectives import whole
 from tests.claims.settings import array
 
 SMOOTH = ("tanh", "erf", "linear")
@@ -45,7 +46,7 @@ def isometric(depth: int, width: int, activation: str, seed: int) -> Subject:
     """A network of equal widths and an input at which the Jacobians of all layers are chosen orthogonal matrices."""
     if activation not in SMOOTH:
         raise ValueError(f"activation: {activation} given, allowed: {', '.join(SMOOTH)}")
-    draw = generator(seed)
+    draw, width = generator(seed), whole("width", width)
     behind = [*(haar(width, draw) for _ in range(depth)), torch.eye(width, dtype=torch.float64)]
     x = here = normal((width, 1), draw)
     act, slope = ACTIVATIONS[activation]
@@ -175,6 +176,7 @@ def moments_layer_by_layer(formula):
 @lru_cache(maxsize=32)
 def second_moments(depth: int, width: int, seed: int) -> np.ndarray:
     """tr (J^T J)^2 / N of many products of Gaussian layers."""
+    width = whole("width", width)
     products = init.gaussian((width,) * (depth + 1), generator(seed), seeds=SAMPLES).product()
     gram = products.mT @ products
     return array(gram.square().sum((-2, -1)) / width)
@@ -238,7 +240,7 @@ def solve_for_the_factor(formula):
 @vacuous.check(grid(depth=[1, 3], width=[3, 6], activation=["tanh", "relu"], seed=[0, 1]))
 def outputs_of_the_factorised_network(formula, depth, width, activation, seed):
     """Outputs and singular values of a Gaussian network with factor times orthogonal matrix in place of its weights."""
-    draw = generator(seed)
+    draw, width = generator(seed), whole("width", width)
     net = perceptron((width,) * (depth + 1), 2, draw, ensemble="gaussian", sigma_b=0.3, activation=activation)
     x, bases = normal((width, 4), draw), [haar(width, draw) for _ in range(depth)]
     factors = [words.evaluate(formula, {"W": array(w), "Q": array(q)}) for w, q in zip(net.weights, bases, strict=True)]

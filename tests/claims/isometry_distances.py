@@ -18,6 +18,7 @@ from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import Sample, critical_sample, point
 from tests.claims.critical_assumptions import CRITICAL, ODD, ORTHOGONAL
+from tests.claims.objectives import whole
 from tests.claims.quadrature import NODES, SLOPES, WEIGHTS, mean_of
 from tests.claims.settings import array
 
@@ -55,6 +56,7 @@ def course(formula: Expr, steps: int, start: float, values: dict) -> np.ndarray:
 @lru_cache(maxsize=32)
 def measured(activation: str, qstar: float, width: int, depth: int, seeds: int, seed: int) -> tuple:
     """A small sample for the assumptions, delta in the first layer, and delta of every network in the others."""
+    width, seeds = whole("width", width, 2), whole("seeds", seeds, 2)
     how = {"activation": activation, "samples": 2, "outputs": 1}
     sample = critical_sample(_length(qstar), width, depth, seed=seed % 2**31, seeds=seeds, **how)
     apart = [(h[..., 0] - h[..., 1]).square().mean(-1) / (2 * qstar) for h in sample.found.h]

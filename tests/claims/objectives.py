@@ -22,6 +22,13 @@ OUTPUTS = 2
 SAMPLES = 6
 
 
+def whole(name: str, number: float, least: int = 1) -> int:
+    """A number as an integer; ``ValueError`` unless it is one of at least ``least``."""
+    if number != int(number) or number < least:
+        raise ValueError(f"{name}: {number} given, allowed: integers >= {least}")
+    return int(number)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Objective:
     """Minus the mean log-likelihood (times ``sign``) of a network on samples; ``which`` parameters are free.
@@ -93,5 +100,7 @@ def spectrum(objective: Objective) -> tuple[np.ndarray, Tensor]:
 @lru_cache(maxsize=64)
 def on_the_sharpest_axis(width: int, seed: int, distance: float) -> Objective:
     """A linear hidden layer under a fixed readout, an exact quadratic, displaced along its sharpest direction."""
-    found = minimum(1, (3, width), "linear", seed, "hidden")
+    if distance == 0:
+        raise ValueError(f"distance: {distance} given, allowed: numbers that are not 0")
+    found = minimum(1, (3, whole("width", width)), "linear", seed, "hidden")
     return found.moved(found.start + distance * spectrum(found)[1][:, -1])

@@ -129,6 +129,8 @@ def along_the_sharpest_direction(formula, width, share, distance, seed):
     objective = on_the_sharpest_axis(width, seed, distance)
     most = float(spectrum(objective)[0][-1])
     slope = objective.slope(objective.start)
+    if not share > 0:
+        raise ValueError(f"share: {share} given, allowed: numbers > 0")
     rate, before = share / most, objective.value(objective.start)
     gained = before - objective.value(objective.start - rate * slope)
     predicted = evaluate(formula, {ETA: rate, MOST: most, SIZE: float(torch.linalg.vector_norm(slope))})

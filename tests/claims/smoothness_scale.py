@@ -25,7 +25,7 @@ from tests.checker.bounds import rounding
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import agree, both, vanishes
 from tests.checker.figure import Figure, Panel, Series
-from tests.claims.objectives import Objective, spectrum, task
+from tests.claims.objectives import Objective, spectrum, task, whole
 from tests.claims.settings import Setting, array
 
 Widths = str | tuple[int, ...]
@@ -130,12 +130,12 @@ def trained(depth: int, widths: Widths, activation: str, factor: float, eta: flo
 @printed.check(grid(depth=[1, 2], widths=["square"], activation=["tanh"], power=[13, -6], step=[0.01], steps=[40]))
 def whole_trainings(formula, depth, widths, activation, power, step, steps):
     """Training of full networks by Adam, loss and rate both changed, against plain training; factors 2^power."""
-    factor = 2.0 ** int(power)
+    factor, steps = 2.0 ** whole("power", power, -60), whole("steps", steps)
     rate = float(evaluate(formula, {FACTOR: factor}))
-    plain = trained(depth, widths, activation, 1.0, step, int(steps))
-    scaled = trained(depth, widths, activation, factor, step * rate, int(steps))
+    plain = trained(depth, widths, activation, 1.0, step, steps)
+    scaled = trained(depth, widths, activation, factor, step * rate, steps)
     size = float((plain - plain[0]).abs().max())
-    bound = rounding(float(plain.abs().max()), 16 * int(steps))
+    bound = rounding(float(plain.abs().max()), 16 * steps)
     return vanishes(array(scaled - plain), bound=bound, scale=size).on(task(depth, widths, activation, 2))
 
 
@@ -246,7 +246,7 @@ def equal_shares(formula):
 @lru_cache(maxsize=64)
 def start_velocity(depth: int, width: int, rate: float, seed: int) -> tuple[Setting, np.ndarray]:
     """The velocity of the map of an orthogonal network under gradient descent at a rate, summed over the layers."""
-    draw = generator(seed)
+    draw, width = generator(seed), whole("width", width)
     net = init.orthogonal((width,) * (depth + 1), draw)
     setting = Setting(net, Problem(normal((width, width), draw)))
     moved = GradientDescent(rate).velocity(net, setting.problem)
