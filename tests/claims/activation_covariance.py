@@ -88,6 +88,7 @@ printed_same = Claim(
     corrected_by=("mean-field.same-layer-covariance",),
     lhs=r"\mathbb{E}\,x^l x^{l\mathsf{T}}",
     near_misses={"corrected but without its identity part": lambda: words.expression(MEAN**2 * (ONES * ONES.T))},
+    falsifiers={"corrected but without its rank-one part": lambda: (SECOND_MOMENT - MEAN**2) * words.identity("N")},
     remark=(
         "A mean square is never zero, so the sentence can only mean the square of the mean: a bracket in the wrong "
         "place, perhaps the printer's. With the mean square even tanh networks would have a rank-one part."
