@@ -1,12 +1,13 @@
 r"""Training a network against training its linearisation: how fast the residuals part (B lemma 4, after Lee et al.).
 
 g = h_t - y is the residual of the network under gradient flow of the squared loss, g^lin that of the linearised model
-with the kernel Theta_0 for ever, both from one start; d = g^lin - g. Scalars: lambda the smallest eigenvalue of Theta_0,
-k(s) = |Theta_s - Theta_0| in the operator norm, gamma(s) = |g^lin(s)|. Source: B eq. 19.
+with the kernel Theta_0 for ever, both from one start; d = g^lin - g. Scalars: lambda the smallest eigenvalue of
+Theta_0, k(s) = |Theta_s - Theta_0| in the operator norm, gamma(s) = |g^lin(s)|. Source: B eq. 19.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from sympy import (
@@ -171,7 +172,7 @@ def _one_integral(expr: Expr) -> Expr:
         integrals = [one for one in Mul.make_args(term) if isinstance(one, Integral)]
         factor = term / Mul(*integrals)
         total += factor * Mul(*(one.function for one in integrals))
-    return total
+    return total.xreplace({one(PAST): Symbol(str(one), positive=True) for one in (CHANGE, RESIDUAL)})
 
 
 def circle() -> dict[str, Any]:
@@ -197,6 +198,7 @@ def circle() -> dict[str, Any]:
     }
 
 
+@cache
 def circle_is_solved() -> Decision:
     """Both residuals of the circle obey their equations and start together."""
     known = circle()

@@ -67,27 +67,43 @@ def linear_course(kernel: np.ndarray, start: np.ndarray, times: np.ndarray) -> n
 
 @lru_cache(maxsize=64)
 def network_course(
-    depth: int, widths: str, outputs: int, samples: int, activation: str, shift: float, horizon: float, seed: int
+    depth: int,
+    widths: str,
+    outputs: int,
+    samples: int,
+    activation: str,
+    shift: float,
+    horizon: float,
+    seed: int,
+    offset: float = 0.0,
 ) -> Course:
-    """A full network on the gradient flow of half the squared residual, its targets ``shift`` from its outputs."""
+    """A full network on the gradient flow of half the squared residual, its targets ``shift`` from its outputs.
+
+    Trainable offsets of the outputs, of squared strength ``offset``, add that much to every eigenvalue of the kernel.
+    """
     net, x = draw_network(depth, widths, outputs, samples, activation, seed)
     start = net.forward(x).outputs
     draw = torch.Generator().manual_seed(seed + 5)
     targets = start - shift * torch.randn(start.shape, generator=draw, dtype=torch.float64)
 
+    count, points = net.flat("hidden").numel(), start.numel()
+
     def residual(flat: torch.Tensor) -> torch.Tensor:
-        return (net.replace(flat, "hidden").forward(x).outputs - targets).mT.flatten()
+        outputs = net.replace(flat[:count], "hidden").forward(x).outputs
+        return (outputs - targets).mT.flatten() + offset**0.5 * flat[count:]
 
     def rhs(_: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
         leaf = flat.clone().requires_grad_()
         return -RATE * torch.autograd.grad(residual(leaf).square().sum() / 2, leaf)[0]
 
     times, _ = chebyshev(INTERVALS, horizon)
-    path, error = integrate(rhs, net.flat("hidden"), times, 1e-9)
-    jacobians = np.stack([array(parameter_jacobian(net.replace(y, "hidden"), x).flatten(0, 1)) for y in path])
+    beginning = torch.cat([net.flat("hidden"), torch.zeros(points, dtype=torch.float64)])
+    path, error = integrate(rhs, beginning, times, 1e-8)
+    nets = [net.replace(y[:count], "hidden") for y in path]
+    jacobians = np.stack([array(parameter_jacobian(one, x).flatten(0, 1)) for one in nets])
     moving = np.stack([array(residual(y)) for y in path])
-    kernels = jacobians @ jacobians.swapaxes(-1, -2)
-    size = float(np.linalg.norm(jacobians, 2, axis=(-2, -1)).max())
+    kernels = jacobians @ jacobians.swapaxes(-1, -2) + offset * np.eye(points)
+    size = float(np.linalg.norm(jacobians, 2, axis=(-2, -1)).max()) + offset**0.5
     fishers = jacobians.swapaxes(-1, -2) @ jacobians
     frozen = linear_course(kernels[0], moving[0], times)
     return Course(times, moving, frozen, kernels, fishers, size * error * path.shape[-1] ** 0.5)
@@ -191,7 +207,7 @@ NETWORKS = grid(
     outputs=[2],
     samples=[3],
     activation=["tanh"],
-    shift=[0.3, 1.5],
+    shift=[1.0],
     horizon=[1.0],
     seed=[0],
 ) + grid(
