@@ -121,11 +121,9 @@ def first_and_later_weights_of_one_unit(formula):
 
 
 @weights_weights.check(ODD)
-def odd_activations(formula, activation, qstar, width, depth, beta, samples, outputs, networks, seed):
+def odd_activations(formula, beta, seed, **drawn):
     """Critical networks with odd activations, where the printed bound is zero."""
-    return against(
-        formula, ensemble(activation, qstar, width, depth, samples, outputs, networks, seed), "WW", beta, sampled=False
-    )
+    return against(formula, ensemble(**drawn, seed=seed), "WW", beta, sampled=False)
 
 
 @weights_weights.check(
@@ -141,9 +139,9 @@ def odd_activations(formula, activation, qstar, width, depth, beta, samples, out
     ),
     slow=True,
 )
-def wider_odd_networks(formula, activation, qstar, width, depth, beta, samples, outputs, networks, seed):
+def wider_odd_networks(formula, beta, seed, **drawn):
     """The same with more units, inputs and outputs."""
-    nets = ensemble(activation, qstar, width, depth, samples, outputs, networks, seed)
+    nets = ensemble(**drawn, seed=seed)
     return against(formula, nets, "WW", beta, sampled=False)
 
 
@@ -185,13 +183,11 @@ def first_weights_of_one_unit(formula):
         networks=[6],
     )
 )
-def centred_inputs(formula, activation, qstar, width, depth, beta, samples, outputs, networks, seed):
+def centred_inputs(formula, beta, seed, **drawn):
     """Critical networks on inputs of mean zero, where the printed bound is zero."""
-    if samples < 2:
-        raise ValueError(f"samples: {samples} given, allowed: at least 2, to have mean zero")
-    return against(
-        formula, ensemble(activation, qstar, width, depth, samples, outputs, networks, seed), "Wb", beta, sampled=False
-    )
+    if drawn["samples"] < 2:
+        raise ValueError(f"samples: {drawn['samples']} given, allowed: at least 2, to have mean zero")
+    return against(formula, ensemble(**drawn, seed=seed), "Wb", beta, sampled=False)
 
 
 @weights_bias.check(
@@ -206,11 +202,9 @@ def centred_inputs(formula, activation, qstar, width, depth, beta, samples, outp
         networks=[36],
     )
 )
-def single_inputs(formula, activation, qstar, width, depth, beta, samples, outputs, networks, seed):
+def single_inputs(formula, beta, seed, **drawn):
     """One input and one output: the corrected bound is reached, the printed one differs from it by fluctuations."""
-    return against(
-        formula, ensemble(activation, qstar, width, depth, samples, outputs, networks, seed), "Wb", beta, sampled=True
-    )
+    return against(formula, ensemble(**drawn, seed=seed), "Wb", beta, sampled=True)
 
 
 bias_weights = Claim(
@@ -241,16 +235,12 @@ def later_weights_of_one_unit(formula):
 
 
 @bias_weights.check(ODD)
-def odd_activations_above(formula, activation, qstar, width, depth, beta, samples, outputs, networks, seed):
+def odd_activations_above(formula, beta, seed, **drawn):
     """Critical networks with odd activations, where the printed bound is zero."""
-    return against(
-        formula, ensemble(activation, qstar, width, depth, samples, outputs, networks, seed), "bW", beta, sampled=False
-    )
+    return against(formula, ensemble(**drawn, seed=seed), "bW", beta, sampled=False)
 
 
 @bias_weights.check(RELU)
-def relu_networks(formula, activation, qstar, width, depth, beta, samples, outputs, networks, seed):
+def relu_networks(formula, beta, seed, **drawn):
     """Critical ReLU networks, whose mean activation is not zero: here the lost root of the width shows."""
-    return against(
-        formula, ensemble(activation, qstar, width, depth, samples, outputs, networks, seed), "bW", beta, sampled=True
-    )
+    return against(formula, ensemble(**drawn, seed=seed), "bW", beta, sampled=True)
