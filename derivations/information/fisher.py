@@ -118,17 +118,14 @@ def is_score_moment(formula: Expr) -> Decision:
     a, b = symbols("a b", real=True)
     p = Function("p", positive=True)(a, b)
     own = {SCORE_A: diff(log(p), a), SCORE_B: diff(log(p), b), SECOND: diff(log(p), a, b)}
-    gap = formula - SCORE_A * SCORE_B
+    gap, own_form = formula - SCORE_A * SCORE_B, Symbol("p", positive=True) * (SECOND + SCORE_A * SCORE_B)
     label_by_label = zero(p * gap.xreplace(own) + Derivative(p, a, b))
     mean = S.Zero
     for weight, (pa, pb, pab) in _three_labels(("a", "b", "ab")):
         one = {SCORE_A: pa / weight, SCORE_B: pb / weight, SECOND: (pab - pa * pb / weight) / weight}
         mean += weight * gap.xreplace(one)
     return _for_any_labels(zero(mean), label_by_label).explain(
-        step(
-            r"A label of probability $`p`$ has $`\partial_{ab} p = p\, (\ell_{ab} + \ell_a \ell_b)`$:",
-            diff(log(p), a, b),
-        ),
+        step("A label of probability p has, in derivatives of its logarithm, the second derivative", own_form),
         step(
             "The probabilities of all labels sum to one, so their second derivatives sum to zero. Hence, in the mean,"
         ),
@@ -165,7 +162,7 @@ def is_divergence(formula: tuple[Expr, Expr]) -> Decision:
         found.append(_for_any_labels(three, label_by_label))
     return all_of(*found).explain(
         step("The divergence is minus the mean change of the log-likelihood, whose slope has mean zero."),
-        step("Its factors of $`t^2`$ and $`t^3`$ are the means of", (-second / 2, -third / 6)),
+        step("Its factors of $`t^2`$ and $`t^3`$ are minus the means of a half and a sixth of its next derivatives."),
         step(
             "The derivatives of all probabilities sum to zero; those of order two and three leave, in the mean,",
             formula,

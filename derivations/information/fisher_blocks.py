@@ -60,7 +60,7 @@ def is_weight_block(formula: dict[str, Expression]) -> Decision:
     """Whether a formula is what the weights of layer a feel when those of layer b move."""
     moved = J_B * V_B * X_B
     return words.vanishes(_felt(moved) - formula["outputs"] * V_B * formula["inputs"].T).explain(
-        step("Weights of layer b that move by V_b move the outputs by", moved),
+        step("Weights of layer b that move by $`V_b`$ move the outputs by", moved),
         step("The weights of layer a feel of that", _felt(moved)),
         step("outputs times move times inputs transposed: a Kronecker product on stacked columns.", formula),
     )

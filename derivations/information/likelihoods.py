@@ -30,8 +30,8 @@ from derivations.information.fisher import JACOBIAN, OUTPUT_HESSIAN, OUTPUTS, PA
 from derivations.words import Letter
 
 BENT = Symbol("A_uv", real=True)
-LINK_SLOPE, LINK_BEND = symbols("eta' eta''", real=True)
-VARIANCE_OF_LABEL, SURPRISE = Symbol("A''", positive=True), Symbol("epsilon_y", real=True)
+LINK_SLOPE, LINK_BEND = symbols("eta_z eta_zz", real=True)
+VARIANCE_OF_LABEL, SURPRISE = Symbol("v_y", positive=True), Symbol("epsilon_y", real=True)
 P_I, P_J, P_K = symbols("p_i p_j p_k", positive=True)
 EIGENVALUE = Symbol("lambda", real=True)
 CLASSES = Symbol("K", integer=True, positive=True)
@@ -64,7 +64,7 @@ def link_curvature() -> Expr:
     r"""- d^2 log p / dz^2 = eta'^2 A'' - (y - A') eta'' for an output z with natural parameter eta(z).
 
     >>> link_curvature()
-    A''*eta'**2 - epsilon_y*eta''
+    -epsilon_y*eta_zz + eta_z**2*v_y
     """
     return LINK_SLOPE**2 * VARIANCE_OF_LABEL - SURPRISE * LINK_BEND
 
@@ -237,7 +237,7 @@ def is_wide_spread(formula: Expr) -> Decision:
         equal(formula, LARGEST / sqrt(SPREAD) * shape),
     ).explain(
         step("At large variance all but the two leading classes have no probability. With a gap g between these,", two),
-        step("the only eigenvalue is the trace", leading),
+        step("the only eigenvalue is the trace", 2 * odds * (1 - odds)),
         step("It is felt only where the gap is of order one, where its density is that of ties over the standard"),
         step("deviation. The integral over the gap is", shape),
         step("The density of ties, $`K`$ times the integral of", ties),

@@ -178,8 +178,8 @@ second = Claim(
     says="In the mean over labels of the model, products of scores are minus the second derivatives of the "
     "log-likelihood: the Fisher matrix is the mean Hessian of the loss.",
     formula=fisher.negative_second,
-    lhs=r"\mathrm{E}_y[\ell_a \ell_b]",
-    relation=r"= \mathrm{E}_y",
+    lhs=r"\ell_a \ell_b",
+    relation=r"\overset{\mathrm{E}_y}{=}",
     near_misses={"sign of the second derivative": lambda: SECOND},
     falsifiers={
         "products added": lambda: SCORE_A * SCORE_B - SECOND,
@@ -198,8 +198,8 @@ printed = Claim(
     formula=lambda: SECOND,
     control=fisher.negative_second,
     corrected_by=("fisher.expected-hessian",),
-    lhs=r"\mathrm{E}_y[\ell_a \ell_b]",
-    relation=r"= \mathrm{E}_y",
+    lhs=r"\ell_a \ell_b",
+    relation=r"\overset{\mathrm{E}_y}{=}",
     near_misses={"half the second derivative": lambda: -SECOND / 2},
     falsifiers={"products added": lambda: SCORE_A * SCORE_B - SECOND},
     remark=(
