@@ -23,6 +23,7 @@ from tests.checker.evidence import Bound
 from tests.claims.settings import sizes
 
 SAMPLES, OUTPUTS, LENGTH = 12, 3, 0.7
+SHARES = (0.0, 0.5, 1.0, 1.5, 2.0)
 TINY = 1e-12
 SURFACES: dict[str, Surface] = {
     "stiefel": constraints.orthonormal_columns(),
@@ -108,12 +109,11 @@ def _layer(surface: Surface, w: Tensor, halves: list[Tensor], draw: torch.Genera
 
 @lru_cache(maxsize=64)
 def path(manifold: str, depth: int, widths: str | tuple[int, ...], seed: int) -> Curve:
-    """The geodesic of the last hidden layer along its velocity to times 1/2 and 1, with ``other`` carried along."""
+    """The geodesic of the last hidden layer along its velocity at ``SHARES``, with ``other`` carried along."""
     kind = "stiefel" if manifold == "canonical" else manifold
     layer = on_manifold(kind, depth, widths, seed).layers[-1]
     carried = [] if manifold == "canonical" else [layer.other]
-    times = [0.0, 0.5, 1.0]
-    return constraints.geodesic(SURFACES[manifold], layer.w, layer.velocity, times, carried)
+    return constraints.geodesic(SURFACES[manifold], layer.w, layer.velocity, SHARES, carried)
 
 
 def derivative(curve: Callable[[Tensor], Tensor]) -> Tensor:

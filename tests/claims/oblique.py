@@ -11,35 +11,44 @@ from sympy import cos, sin
 from derivations import words
 from derivations.information import oblique
 from derivations.information.oblique import CARRIED, GRADIENT, LENGTH, POINT, VELOCITY
-from numerics import constraints, manifolds
+from numerics import manifolds
 from tests.checker.bounds import integration, rounding
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, both
 from tests.checker.figure import Figure, Panel, Series
-from tests.claims.manifold_layers import UNIT_COLUMNS, Layer, chain, derivative, on_manifold, path, vector_rounding
+from tests.claims.manifold_layers import (
+    SHARES,
+    UNIT_COLUMNS,
+    Layer,
+    chain,
+    derivative,
+    on_manifold,
+    path,
+    vector_rounding,
+)
 from tests.claims.settings import array
 
 NETS = grid(depth=[1, 2, 3], widths=["square", "widening", "narrowing"], seed=range(2)) + grid(
     depth=[2], widths=[(3, 2, 4), (2, 5, 2)], seed=[0]
 )
-PATHS = grid(depth=[2], widths=["square", "wide"], seed=[0]) + grid(depth=[1], widths=[(2, 6)], seed=[0])
+PATHS = grid(depth=[2], widths=["wide"], seed=[0]) + grid(depth=[1], widths=[(2, 6)], seed=[0])
 
 
 def columns(matrix: torch.Tensor) -> np.ndarray:
-    """The columns of a matrix as a batch (p, n, 1)."""
+    """The columns of a matrix (*S, n, p) as a batch (*S, p, n, 1)."""
     return array(matrix.mT[..., None])
 
 
 def matrix(batch: np.ndarray) -> np.ndarray:
     """The matrix of a batch of columns."""
-    return batch[..., 0].T
+    return np.swapaxes(batch[..., 0], -1, -2)
 
 
-def letters(layer: Layer, share: float = 1.0) -> dict:
-    """Values of the letters for every column of a layer, the step shortened to a share."""
-    step = share * layer.velocity
+def letters(layer: Layer, shares: float | tuple[float, ...] = 1.0) -> dict:
+    """Values of the letters for every column of a layer, the step times one or several shares."""
+    step = torch.as_tensor(shares, dtype=torch.float64)[..., None, None] * layer.velocity
     found = {POINT: layer.w, GRADIENT: layer.gradient, VELOCITY: step, CARRIED: layer.other}
-    return {**{letter: columns(value) for letter, value in found.items()}, LENGTH: array(step.norm(dim=0))}
+    return {**{letter: columns(value) for letter, value in found.items()}, LENGTH: array(step.norm(dim=-2))}
 
 
 gradient = Claim(
@@ -80,16 +89,12 @@ def projected_by_the_constraint(formula, depth, widths, seed):
 
 
 def along_circle(formula, depth: int, widths, seed: int, what: str):
-    """A formula at half and whole step against the curve that the constraint alone determines."""
+    """A formula at several shares of the step against the curve that the constraint alone determines."""
     subject, curve = on_manifold("oblique", depth, widths, seed), path("oblique", depth, widths, seed)
-    layer, found = subject.layers[-1], []
-    for k, share in ((1, 0.5), (2, 1.0)):
-        observed = curve.points[k] if what == "points" else curve.carried[k, 0]
-        predicted = matrix(words.evaluate(formula, letters(layer, share)))
-        scale = float(observed.abs().max())
-        bound = integration(curve.error) + vector_rounding(layer, scale)
-        found.append(agree(observed, predicted, bound=bound))
-    return both(*found).on(subject)
+    layer, observed = subject.layers[-1], (curve.points if what == "points" else curve.carried[:, 0])[1:]
+    predicted = matrix(words.evaluate(formula, letters(layer, SHARES[1:])))
+    bound = integration(curve.error) + vector_rounding(layer, float(observed.abs().max()))
+    return agree(observed, predicted, bound=bound).on(subject)
 
 
 exponential = Claim(
@@ -247,28 +252,23 @@ def carried_along(formula, depth, widths, seed):
 @transport.figure
 def against_projection(formula):
     """Length of a carried vector along the step, and the shortened one of a single projection."""
-    subject = on_manifold("oblique", 2, "square", 0)
-    layer, shares = subject.layers[-1], np.linspace(0, 3, 25)
-    start = float(layer.other.norm())
-    curve = path_to(layer, tuple(shares[::4][1:]))
-    kept = [np.linalg.norm(words.evaluate(formula, letters(layer, s))) / start for s in shares[1:]]
-    cut = [np.linalg.norm(words.evaluate(_projection(), letters(layer, s))) / start for s in shares[1:]]
+    layer, curve = on_manifold("oblique", 2, "wide", 0).layers[-1], path("oblique", 2, "wide", 0)
+    start, shares = float(layer.other.norm()), np.linspace(0.1, 3, 30)
+    at_shares = letters(layer, tuple(shares))
+    kept, cut = (_sizes(words.evaluate(one, at_shares)) / start for one in (formula, _projection()))
     seen = [float(one[0].norm()) / start for one in curve.carried[1:]]
-    residual = [
-        float(np.abs(columns(one[0]) - words.evaluate(formula, letters(layer, s))).max())
-        for one, s in zip(curve.carried[1:], shares[::4][1:], strict=True)
-    ]
+    off = np.abs(columns(curve.carried[1:, 0]) - words.evaluate(formula, letters(layer, SHARES[1:]))).max((1, 2, 3))
     panel = Panel(
         "Momentum moved along a step",
         "length of the step, in units of the first",
         "length of the momentum, start 1",
         (
-            Series("parallel transport", shares[1:], kept),
-            Series("carried by the constraint", shares[::4][1:], seen, "simulation"),
-            Series("one projection", shares[1:], cut, "reference"),
+            Series("parallel transport", shares, kept),
+            Series("carried by the constraint", SHARES[1:], seen, "simulation"),
+            Series("one projection", shares, cut, "reference"),
         ),
-        residual=Series("difference", shares[::4][1:], residual, "simulation"),
-        residual_bound=curve.error,
+        residual=Series("difference", SHARES[1:], off, "simulation"),
+        residual_bound=curve.error + vector_rounding(layer, 1.0).total,
     )
     return Figure(
         "A tangent vector of a network's layer, moved along a great circle: the formula keeps its length as parallel "
@@ -277,7 +277,6 @@ def against_projection(formula):
     )
 
 
-def path_to(layer: Layer, shares: tuple[float, ...]):
-    """The geodesic of a layer with ``other`` carried along, at several shares of the step."""
-    surface = constraints.unit_columns()
-    return constraints.geodesic(surface, layer.w, layer.velocity, (0.0, *shares), [layer.other])
+def _sizes(batch: np.ndarray) -> np.ndarray:
+    """The lengths of matrices given by their columns, (S, p, n, 1) to (S,)."""
+    return np.sqrt(np.square(batch).sum((1, 2, 3)))
