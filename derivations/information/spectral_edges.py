@@ -45,6 +45,7 @@ POWER = Symbol("a", positive=True)
 def growth() -> Expr:
     r"""Edge of many layers at chi = 1 and fixed q^*: e (mu_2 / mu_1^2 - 1 + g) L to leading order.
 
+    >>> from derivations.notation import MU_1, MU_2
     >>> growth().subs({MU_1: 1, MU_2: 1, G: 1})
     E*L
     """
