@@ -193,10 +193,10 @@ def products_of_random_layers(formula, depth, width, seed):
 
 @spread.figure
 def spread_over_depth(formula):
-    """Mean squared spread of Gaussian products over depth at three widths, and of orthogonal ones."""
-    series, depths = [], np.arange(1, 9)
-    for width in (4, 16):
-        count = 4000 // width
+    """Mean squared spread of Gaussian products over depth at two widths, and of orthogonal ones."""
+    series, depths = [], np.arange(1, 7)
+    for width in (8, 32):
+        count = 64000 // width
         dots = []
         for depth in depths:
             net = init.gaussian((width,) * (depth + 1), generator(int(depth)), seeds=count)

@@ -232,7 +232,7 @@ def distances_in_weak_networks(formula, activation, qstar, depth, width, seeds, 
     return agree(observed, predicted, bound=bound + _weak_remainder(activation, qstar, lost)).on(subject)
 
 
-@weak.figure
+@weak.figure(slow=True)
 def distances_over_depth(formula):
     """Distances of two inputs over the layers of orthogonal tanh networks of four lengths."""
     depth, series = 60, []

@@ -124,7 +124,7 @@ def training_next_to_a_minimum(formula, depth, widths, activation, beta):
     return equal(found, [share / most > limit for share in SHARES]).on(objective)
 
 
-@largest.figure
+@largest.figure(slow=True)
 def growth_over_the_rate(formula):
     """Growth per step of a small displacement over the rate, for three momenta, with the predicted limits."""
     objective = minimum(2, "square", "tanh", 0)
