@@ -113,7 +113,7 @@ def every_label(formula, depth, widths, family, seed):
     """Hessians of the log-likelihood at the outputs of networks, label by label, against the log-partition function."""
     sample, curved, potential = both_curvatures(depth, widths, family, seed)
     # log p through the mean of a label loses what the mean loses near certainty: exp of the largest output
-    condition = float(np.exp(sample.found.outputs.abs().max()) ** 2)
+    condition = float(sample.found.outputs.abs().max().exp() ** 2)
     bound = rounding(float(abs(curved).max()), 16 * sample.net.outputs, condition)
     return agree(curved, np.broadcast_to(evaluate(formula, {BENT: potential}), curved.shape), bound=bound).on(sample)
 

@@ -115,7 +115,7 @@ outward = Claim(
     near_misses={"scale of the weights forgotten": lambda: LARGEST_OUTWARD},
     falsifiers={"without the readout": lambda: LARGEST_INWARD / SIGMA_W},
     remark=(
-        "Here $`s_{gJ}`$ is the largest singular value of the input-output Jacobian times the readout. A readout to few "
+        "Here $`s_{gJ}`$ is the largest singular value of readout times input-output Jacobian. A readout to few "
         "outputs sees a random slice of the Jacobian: its largest singular value is near the mean of "
         "the squares, not near their edge."
     ),
@@ -133,8 +133,9 @@ inward = Claim(
     near_misses={"scale of the weights forgotten": outward.near_misses["scale of the weights forgotten"]},
     falsifiers={"without the readout": outward.falsifiers["without the readout"]},
     remark=(
-        "The theorem is about the left side, abstract and figure 2 are about $`s_J = s_{\\max}(J^{x^L}_{x^0})`$. At large $`q^*`$ and depth they "
-        "are orders of magnitude apart, so a correlation with one says nothing about a bound in the other."
+        "The theorem is about the left side, abstract and figure 2 about $`s_J = s_{\\max}(J^{x^L}_{x^0})`$. At large "
+        "$`q^*`$ and depth they are orders of magnitude apart, so a correlation with one says nothing about a bound in "
+        "the other."
     ),
 )
 
