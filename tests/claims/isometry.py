@@ -196,7 +196,7 @@ def spread_over_depth(formula):
     """Mean squared spread of Gaussian products over depth at two widths, and of orthogonal ones."""
     series, depths = [], np.arange(1, 7)
     for width in (8, 32):
-        count = 64000 // width
+        count = 16000 // width
         dots = []
         for depth in depths:
             net = init.gaussian((width,) * (depth + 1), generator(int(depth)), seeds=count)
