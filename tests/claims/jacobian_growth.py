@@ -171,7 +171,7 @@ def powers_in_networks(formula, activation, qstar, depth, width, seeds, seed):
     return agree(observed / 2, evaluate(formula, {}), bound=remainder(bound.total / 2), scale=1.0).on(found.sample)
 
 
-@growth.figure
+@growth.figure(slow=True)
 def against_depth(formula):
     """Largest squared singular values against depth: curves of infinite width, dots of networks."""
     lines = (
