@@ -199,7 +199,7 @@ def is_critical_table(formula: dict[Rational, tuple[Expr, ...]], digits: int = 4
                     return Decision("refuted" if off > 10 else "undecided", "ball arithmetic", witness)
     return Decision("proved", "ball arithmetic: each entry is within a unit of its fifteenth digit").explain(
         step(
-            "Balls that contain the integrals, by adaptive quadrature with proved error bounds, and the two conditions."
+            "Balls that contain the integrals, by quadrature with proved error bounds, and the two conditions."
         )
     )
 
