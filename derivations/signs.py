@@ -117,9 +117,10 @@ def _sign(expr: Expr, strict: bool) -> int:
 
 def _with_symbols(expr: Expr) -> Expr:
     """Transcendental generators as real symbols of the same sign, integers d >= 1 as 1 + nonnegative."""
-    if not expr.free_symbols:
-        return expr
-    polynomial = Poly(expr)
+    expanded = expand(expr)
+    if not expanded.free_symbols:
+        return expanded
+    polynomial = Poly(expanded)
     return polynomial.as_expr(*[_plain(g, k) for k, g in enumerate(polynomial.gens)])
 
 
@@ -132,7 +133,9 @@ def _plain(generator: Expr, number: int) -> Expr:
 
 
 def _polynomial_certificate(polynomial: Expr, strict: bool, depth: int) -> str | None:
-    if not polynomial.is_polynomial(*polynomial.free_symbols) or not polynomial.free_symbols:
+    if not polynomial.free_symbols:
+        return "all symbols cancel" if _manifest(polynomial, strict) else None
+    if not polynomial.is_polynomial(*polynomial.free_symbols):
         return None
     constant, factors = factor_list(polynomial)
     sign_, reasons = (1 if constant > 0 else -1), []

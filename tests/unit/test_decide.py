@@ -262,3 +262,10 @@ def test_enclosures_name_bad_input():
         enclosed(s, {s: (0, 1)}, ">=")
     with pytest.raises(ValueError, match="exact rationals"):
         enclosed(s, {s: (0.1, 1)}, ">")
+
+
+def test_a_sign_that_is_left_when_all_symbols_cancel_is_seen():
+    x = sp.Symbol("x", real=True)
+    constant = (x + 1) ** 2 - x**2 - 2 * x
+    assert positive(constant).proved and nonnegative(constant - 1).proved
+    assert positive(constant - 1).refuted and nonnegative(constant - 2).refuted
