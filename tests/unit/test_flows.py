@@ -184,3 +184,13 @@ def test_bookkeeping_in_torch_equals_bookkeeping_in_numpy():
     assert float((found.values - expected.values).abs().max()) < 1e-12
     with pytest.raises(flows.Diverged, match="system 1 cannot pass t = 0.5:"):
         _dop853._solve(torch, lambda t, y: y * y, start[:, 1:], times, 1e-8, tableau)
+
+
+@pytest.mark.parametrize("spacing", [0.05, 0.2, 0.8])
+def test_dense_reports_do_not_hide_the_error(spacing):
+    times = torch.arange(0, 4, spacing, dtype=torch.float64)
+    found, error = flows.integrate(
+        lambda t, y: torch.stack([y[1], -9 * y[0]]), torch.tensor([1.0, 0.0], dtype=torch.float64), times, 1e-6
+    )
+    true = float((found[:, 0] - torch.cos(3 * times)).abs().max())
+    assert true <= error <= 1e-5
