@@ -44,6 +44,7 @@ E_J = Letter("e_j", SAMPLES, 1)
 ROOT_X = Letter("C", SAMPLES, SAMPLES)
 ROOT_ONE = Letter("C_1", SAMPLES, SAMPLES)
 ROOT_J = Letter("F_i", ROWS, ROWS)
+READOUT = Letter("W_g", ROWS, N, latex="W^g")
 JACOBIAN = Letter("J_ell", ROWS, N, latex=r"J_\ell")
 
 
@@ -178,19 +179,47 @@ def is_attained(formula: Expr) -> Decision:
 
     Every layer then has the same Delta Delta^T = W^g W^{gT} and the same length of its inputs.
     """
-    rotation, readout = Letter("Q", N, N), Letter("W_g", ROWS, N, latex="W^g")
     below, top = Letter("x_0", N, 1), Letter("w", ROWS, 1)
-    orthogonal = words.rule(rotation * rotation.T, 1), words.rule(rotation.T * rotation, 1)
-    kernels = words.vanishes(readout * rotation * (readout * rotation).T - readout * readout.T, orthogonal, _turned)
-    lengths = words.vanishes((rotation * below).T * rotation * below - below.T * below, orthogonal, _turned)
     action = words.normal(
-        readout * readout.T * top * (below.T * below + words.identity(1)),
-        (words.rule(readout * readout.T * top, top * NORM**2), words.rule(below.T * below, MOMENT)),
+        READOUT * READOUT.T * top * (below.T * below + words.identity(1)),
+        (words.rule(READOUT * READOUT.T * top, top * NORM**2), words.rule(below.T * below, MOMENT)),
     )
     value = sum(coefficient for coefficient, _ in action.terms)
-    return all_of(kernels, lengths, equal(formula.subs(AUGMENTED, 1 + MOMENT), value)).explain(
+    return all_of(_kept(below), equal(formula.subs(AUGMENTED, 1 + MOMENT), value)).explain(
         step("With orthogonal layers no layer changes the Jacobians' squares or the inputs' lengths. All have", action),
         step("on the top left singular vector of the readout, which is the bound with one sample:", formula),
+    )
+
+
+def is_attained_on_data(formula: Expr) -> Decision:
+    r"""Whether they attain it on every data set, along u_i = p_i w with top eigenvectors p of inputs, w of the readout.
+
+    Without biases no layer changes X^T X, so one direction of output space is the top one of all layers.
+    """
+    below, top, along = Letter("X_0", N, SAMPLES), Letter("w", ROWS, 1), Letter("p", SAMPLES, 1)
+    direction = top * along.T
+    moments = (below.T * below + ONES * ONES.T) / SAMPLES
+    rules = (
+        words.rule(READOUT * READOUT.T * top, top * NORM**2),
+        words.rule(along.T * below.T * below, along.T * SAMPLES * AUGMENTED - along.T * ONES * ONES.T),
+    )
+    action = words.normal(READOUT * READOUT.T * direction * moments, rules)
+    return all_of(_kept(below), words.vanishes(action - direction * formula)).explain(
+        step("Without nonlinearity and biases the kernel of every layer maps u_i = p_i w to", action),
+        step(
+            "where p is the top eigenvector of inputs and bias, w that of the readout: each share is attained,", formula
+        ),
+    )
+
+
+def _kept(below: Letter) -> Decision:
+    """Whether an orthogonal layer changes neither the square of the Jacobian above nor the Gram matrix below."""
+    rotation = Letter("Q", N, N)
+    orthogonal = words.rule(rotation * rotation.T, 1), words.rule(rotation.T * rotation, 1)
+    above = READOUT * rotation
+    return all_of(
+        words.vanishes(above * above.T - READOUT * READOUT.T, orthogonal, _turned),
+        words.vanishes((rotation * below).T * rotation * below - below.T * below, orthogonal, _turned),
     )
 
 
@@ -198,11 +227,13 @@ def _turned(draw: Random) -> Mapping[Any, Any]:
     """A rational rotation with a readout and an input."""
     a, b, c = draw.choice([(3, 4, 5), (5, 12, 13)])
     numbers = [Fraction(a, c), Fraction(b, c)]
+    column = [[draw.randint(1, 3)], [1]]
     return {
+        SAMPLES: 1,
         Letter("Q", N, N): [[numbers[0], numbers[1]], [-numbers[1], numbers[0]]],
-        Letter("W_g", ROWS, N): [[draw.randint(1, 3), draw.randint(1, 3)]],
-        Letter("x_0", N, 1): [[draw.randint(1, 3)], [1]],
-        Letter("w", ROWS, 1): [[1]],
+        READOUT: [[draw.randint(1, 3), draw.randint(1, 3)]],
+        Letter("x_0", N, 1): column,
+        Letter("X_0", N, SAMPLES): column,
     }
 
 
