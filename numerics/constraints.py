@@ -1,7 +1,8 @@
 """Surfaces {w : c(w) = 0} of matrices, known by their constraint alone: tangents, geodesics, parallel transport.
 
-Nothing here knows a closed form: tangent spaces, accelerations and transport come from derivatives of c by automatic
-differentiation. Points w and vectors are (n, p); times are those of a curve of the given initial velocity.
+Nothing here knows a closed form: tangent spaces, accelerations and transport come from derivatives of c. Constraints
+are quadratic, so that differences of c are its derivatives without truncation; lengths, which need not be, are
+differentiated automatically. Points w and vectors are (n, p); times are those of a curve of the given initial velocity.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ Energy = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """The zeros of an independent set of constraints (n, p) -> (c,), with squared lengths g_w(v, v) -> ().
+    """The zeros of independent quadratic constraints (*S, n, p) -> (*S, c), with squared lengths g_w(v, v) -> ().
 
     energy None stands for the metric inherited from the space of matrices.
     """
@@ -38,9 +39,9 @@ class Curve:
 
 
 def upper(matrix: Tensor) -> Tensor:
-    """Return the entries on and above the diagonal of a square matrix as a vector."""
-    rows, columns = torch.triu_indices(*matrix.shape)
-    return matrix[rows, columns]
+    """Return the entries on and above the diagonal of square matrices (*S, p, p) as vectors (*S, p (p + 1) / 2)."""
+    rows, columns = torch.triu_indices(*matrix.shape[-2:])
+    return matrix[..., rows, columns]
 
 
 def orthonormal_columns(canonical: bool = False) -> Surface:
@@ -54,7 +55,7 @@ def orthonormal_columns(canonical: bool = False) -> Surface:
 
 def unit_columns() -> Surface:
     """Matrices whose columns have length 1."""
-    return Surface(lambda w: (w * w).sum(0) - 1)
+    return Surface(lambda w: (w * w).sum(-2) - 1)
 
 
 def defect(surface: Surface, w: Tensor) -> float:
@@ -62,9 +63,20 @@ def defect(surface: Surface, w: Tensor) -> float:
     return float(surface.constraint(w).abs().max())
 
 
+def jacobian(surface: Surface, w: Tensor) -> Tensor:
+    """Return the derivative (c, n p) of the constraint: central differences along all entries."""
+    entries = torch.eye(w.numel(), dtype=w.dtype).reshape(-1, *w.shape)
+    return ((surface.constraint(w + entries) - surface.constraint(w - entries)) / 2).mT
+
+
+def bend(surface: Surface, v: Tensor) -> Tensor:
+    """Return the change (c, n p) of that derivative along v, the same everywhere."""
+    return jacobian(surface, v) - jacobian(surface, 0 * v)
+
+
 def tangent(surface: Surface, w: Tensor, z: Tensor) -> Tensor:
     """Return the nearest tangent vector to z in the space of matrices: the part orthogonal to all gradients of c."""
-    normals = torch.linalg.qr(_jacobian(surface, w).mT).Q
+    normals = torch.linalg.qr(jacobian(surface, w).mT).Q
     flat = z.reshape(-1)
     return (flat - normals @ (normals.mT @ flat)).reshape(z.shape)
 
@@ -75,15 +87,15 @@ def acceleration(surface: Surface, w: Tensor, v: Tensor) -> Tensor:
     The Euler-Lagrange equation of g_w(v, v) / 2 with c(w) = 0: its multipliers and the acceleration solve one linear
     system with the second derivative of the constraint on the right.
     """
-    normals, bend, energy = _jacobian(surface, w), _bend(surface, w, v, v), surface.energy
+    normals, bent, energy = jacobian(surface, w), bend(surface, v) @ v.reshape(-1), surface.energy
     if energy is None:
-        return _shortest(normals, -bend).reshape(w.shape)
+        return _shortest(normals, -bent).reshape(w.shape)
     momentum = grad(lambda at, u: energy(at, u) / 2, argnums=1)
     mass = jacrev(momentum, argnums=1)(w, v).reshape(w.numel(), w.numel())
     force = grad(lambda at: energy(at, v) / 2)(w) - jvp(lambda at: momentum(at, v), (w,), (v,))[1]
     corner = torch.zeros(len(normals), len(normals), dtype=w.dtype)
     system = torch.cat([torch.cat([mass, normals.mT], 1), torch.cat([normals, corner], 1)])
-    return torch.linalg.solve(system, torch.cat([force.reshape(-1), -bend]))[: w.numel()].reshape(w.shape)
+    return torch.linalg.solve(system, torch.cat([force.reshape(-1), -bent]))[: w.numel()].reshape(w.shape)
 
 
 def jet(surface: Surface, w: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,9 +125,8 @@ def geodesic(
         at, vectors = state[0], state[1:]
         if surface.energy is not None:
             return torch.stack([vectors[0], acceleration(surface, at, vectors[0])])
-        normals = _jacobian(surface, at)
-        turning = jacrev(lambda point: _slope(surface, point, vectors[0]))(at).reshape(normals.shape)
-        changes = _shortest(normals, -turning @ vectors.flatten(1).mT)
+        normals = jacobian(surface, at)
+        changes = _shortest(normals, -bend(surface, vectors[0]) @ vectors.flatten(1).mT)
         return torch.cat([vectors[:1], changes.mT.reshape(vectors.shape)])
 
     path, error = integrate(rhs, torch.stack([w, v, *carried]), times, tolerance)
@@ -123,20 +134,7 @@ def geodesic(
 
 
 def _gram_defect(w: Tensor) -> Tensor:
-    return upper(w.mT @ w - torch.eye(w.shape[1], dtype=w.dtype))
-
-
-def _jacobian(surface: Surface, w: Tensor) -> Tensor:
-    return jacrev(surface.constraint)(w).reshape(-1, w.numel())
-
-
-def _slope(surface: Surface, w: Tensor, v: Tensor) -> Tensor:
-    return jvp(surface.constraint, (w,), (v,))[1]
-
-
-def _bend(surface: Surface, w: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The second derivative of the constraint in two directions."""
-    return jvp(lambda at: _slope(surface, at, first), (w,), (second,))[1]
+    return upper(w.mT @ w - torch.eye(w.shape[-1], dtype=w.dtype))
 
 
 def _shortest(normals: Tensor, target: Tensor) -> Tensor:

@@ -38,6 +38,18 @@ def test_tangents_are_nearest_tangent_vectors(shape):
         assert torch.allclose(project(w, z), constraints.tangent(surface, w, z), rtol=0, atol=TINY)
 
 
+@pytest.mark.parametrize("surface", [constraints.orthonormal_columns(), constraints.unit_columns()])
+def test_differences_of_the_constraint_are_its_derivatives(surface):
+    w, v = (normal((4, 3), generator(k)) for k in range(2))
+
+    def along(at):
+        return torch.func.jvp(surface.constraint, (at,), (v,))[1]
+
+    normals, bend = (torch.func.jacrev(f)(w).reshape(-1, w.numel()) for f in (surface.constraint, along))
+    assert torch.allclose(constraints.jacobian(surface, w), normals, rtol=0, atol=TINY)
+    assert torch.allclose(constraints.bend(surface, v), bend, rtol=0, atol=TINY)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("metric", ["euclidean", "canonical"])
 def test_exponentials_of_orthonormal_columns_solve_the_geodesic_equation(shape, metric):
