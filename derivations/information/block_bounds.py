@@ -23,7 +23,7 @@ from derivations.information.gershgorin import (
 from derivations.notation import M, N
 from derivations.words import Letter
 
-LOWER = Symbol("c_k", nonnegative=True)
+LOWER = Symbol("c_k", real=True)
 FIRST, SECOND = Symbol("c_a", nonnegative=True), Symbol("c_b", nonnegative=True)
 PART_A, PART_B = Symbol("m_a", nonnegative=True), Symbol("m_b", nonnegative=True)
 

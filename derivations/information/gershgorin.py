@@ -22,7 +22,7 @@ SMALLEST = Symbol("r_i", nonnegative=True)  # the sum of the smallest singular v
 ROW = Symbol("n_i", nonnegative=True)  # the largest singular value of the whole off-diagonal row
 NUCLEAR = Symbol("t_i", nonnegative=True)  # the sum of all singular values
 
-LAMBDA = Symbol("lambda", real=True)
+LAMBDA = Symbol("lambda", complex=True)  # only a symmetric A has real eigenvalues
 A_II = Letter("A_ii", N, N, symmetric=True, latex="A_{ii}")
 REST = Letter("A_rest", N, M, latex=r"A_{i,\mathrm{rest}}")
 V_I = Letter("v_i", N, 1)
@@ -30,7 +30,7 @@ V_REST = Letter("v_rest", M, 1, latex=r"v_{\mathrm{rest}}")
 VALUE = Symbol("s", positive=True)
 SMALL = Symbol("z", nonnegative=True)
 SHARE, GAP, NORM, LENGTH = (Symbol(name, nonnegative=True) for name in ("s_ij", "g", "m", "delta"))
-COMPONENT = Symbol("y", real=True)
+COMPONENT = Symbol("y", real=True)  # of a complex vector: the modulus
 
 
 def radius() -> Expr:
@@ -68,16 +68,15 @@ def equal_blocks() -> dict[Symbol, Expr]:
 
 
 def row_identity() -> Decision:
-    """|(lambda - A_ii) v_i|^2 = |A_rest v_rest|^2 for block row i of an eigenvector, in all sizes."""
-    left = LAMBDA * V_I - A_II * V_I
-    rules = (words.rule(A_II * V_I, LAMBDA * V_I - REST * V_REST),)
-    return words.vanishes(left.T * left - V_REST.T * REST.T * REST * V_REST, rules)
+    """(lambda - A_ii) v_i = A_rest v_rest for block row i of an eigenvector, in all sizes, also for complex lambda."""
+    row = words.rule(A_II * V_I, LAMBDA * V_I - REST * V_REST)
+    return words.vanishes(LAMBDA * V_I - A_II * V_I - REST * V_REST, (row,))
 
 
 def distance_bound() -> Decision:
     r"""dist(lambda, spectrum of A_ii) |v_i| <= R_i |v_i| for the longest part v_i of an eigenvector.
 
-    Term by term: a component y of v_i in an eigenbasis of A_ii carries (lambda - lambda_k)^2 y^2 with
+    Term by term: a component y of v_i in an eigenbasis of A_ii carries |lambda - lambda_k|^2 |y|^2 with
     |lambda - lambda_k| = delta + g, and block j carries s_max(A_ij) |v_j| with |v_j| = m - g.
     """
     spread = ((LENGTH + GAP) ** 2 - LENGTH**2) * COMPONENT**2

@@ -14,7 +14,7 @@ from sympy import exp as exponential
 from derivations import words
 from derivations.decide import Decision, all_of, equal, nonnegative, step
 from derivations.notation import M, N
-from derivations.words import Letter
+from derivations.words import Expression, Letter
 
 # of one input: lengths of what enters the layers (1 for a bias), and largest singular values
 INPUT_A, INPUT_B = Symbol("p_a", nonnegative=True), Symbol("p_b", nonnegative=True)
@@ -30,10 +30,11 @@ PHI_SIZE = Symbol("phi_mean", nonnegative=True)  # |E phi(h)|
 
 X, Y = Letter("x", N, 1), Letter("y", M, 1)
 K = Letter("K", "n_a", "n_b")
+J_A, J_B = Letter("j_a", "n_a", 1), Letter("j_b", "n_b", 1)
 V = Letter("V", "n_b", M)
 LENGTH, GAP, REST = (Symbol(name, nonnegative=True) for name in ("m", "g", "h"))
 COMPONENT = Symbol("c", real=True)
-LEFT, RIGHT, COSINE = Symbol("m_1", positive=True), Symbol("m_2", positive=True), Symbol("t", nonnegative=True)
+LEFT, RIGHT, DEFECT = Symbol("m_1", positive=True), Symbol("m_2", positive=True), Symbol("t", nonnegative=True)
 
 
 def block_norm() -> Expr:
@@ -80,19 +81,38 @@ def singular_bound() -> Decision:
 
 
 def triangle() -> Decision:
-    """(m_1 + m_2)^2 - |u_1 + u_2|^2 = 2 m_1 m_2 (1 - cos) >= 0: norms of means are at most means of norms."""
-    return nonnegative(2 * LEFT * RIGHT * COSINE)
+    """(m_1 + m_2)^2 - |u_1 + u_2|^2 >= 0, the cosine being 1 - t: norms of means are at most means of norms."""
+    together = LEFT**2 + 2 * LEFT * RIGHT * (1 - DEFECT) + RIGHT**2
+    return nonnegative((LEFT + RIGHT) ** 2 - together)
+
+
+def norm_of_vectors() -> Expr:
+    """The block's norm with one input and one output, J_a = j_a^T, H = s_H: its value on V = j_b y^T, over |V|.
+
+    >>> norm_of_vectors()
+    p_a*p_b*s_H*s_a*s_b
+    """
+    lengths = ((X, INPUT_A), (Y, INPUT_B), (J_A, S_A), (J_B, S_B))
+    rules = [words.rule(v.T * v, length**2 * words.identity(1)) for v, length in lengths]
+    direction = J_B * Y.T
+    image = S_H * J_A * J_B.T * direction * Y * X.T
+
+    def squared(matrix: Expression) -> Expr:
+        return sum((c for c, _ in words.normal(words.trace(matrix.T * matrix), rules).terms), S.Zero)
+
+    return sqrt(squared(image) / squared(direction))
 
 
 def is_block_norm(formula: Expr) -> Decision:
     """Whether a formula is the bound of one input: enough for all matrices, and reached by vectors."""
-    product = INPUT_A * S_A * S_H * S_B * INPUT_B
-    return all_of(rank_one_factor(), singular_bound(), triangle(), equal(sympify(formula), product)).explain(
+    reached = norm_of_vectors()
+    return all_of(rank_one_factor(), singular_bound(), triangle(), equal(sympify(formula), reached)).explain(
         step("On stacked columns of V the block of one input acts as", K * V * Y * X.T),
         step("whose squared norm separates: the length of x factors out, and what is left is at most", K * V * Y),
-        step("bounded by the largest singular values of the factors one after the other:", product),
+        step("bounded by the largest singular values of the factors one after the other:", reached),
         step("A mean over inputs is no longer than the mean of the lengths."),
-        step("With one input and one output all factors are vectors, and the norm is the formula itself:", formula),
+        step("With one input and one output the factors are vectors. On the direction", J_B * Y.T),
+        step("the block then stretches by the formula itself:", formula),
     )
 
 

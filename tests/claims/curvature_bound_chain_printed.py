@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sympy import Symbol
+from sympy import Symbol, sqrt
 
 from derivations.compiled import evaluate
 from derivations.information import lemma3
@@ -217,13 +217,15 @@ bias_weights = Claim(
     corrected_by=("curvature-bound.block-norms", "curvature-bound.averaged-activation"),
     lhs=r"\mathbb{E}\, s_{\max}(G_{b^1 W^\beta})",
     relation=r"\le",
-    near_misses={"half the mean": lambda: JOINT["bW"] / 2, "a tenth of it": lambda: JOINT["bW"] / 10},
+    near_misses={"half the mean": lambda: JOINT["bW"] / 2},
+    falsifiers={"eq. 31, the root of the width kept": lambda: sqrt(BELOW) * lemma3.printed("bW")},
     mutate=False,
     remark=(
         "The first line of the printed chain needs activations independent of the Jacobians. The second takes the "
         "length of the mean activation, $`\\sqrt{N^{\\beta-1}} \\lvert \\mathbb{E} \\phi \\rvert`$, "
-        "for the mean length, and is zero for tanh. The third drops the root of the width; with it the bound is too "
-        "small even for ReLU. The last one takes the mean of a product for the product of means."
+        "for the mean length, and is zero for tanh. The third drops the root of the width, and takes the mean of a "
+        "product for the product of means. For ReLU the bound is too small even if the root is kept: the mean of the "
+        "activations is below the root of their mean square, at every width."
     ),
 )
 

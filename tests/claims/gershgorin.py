@@ -127,7 +127,7 @@ proposition = Claim(
     },
     remark=(
         "“The sum of the singular values”, read literally, would add all of them: a weaker bound, which is true too "
-        "but never reached unless all blocks have rank one."
+        "but reached only where some row has no off-diagonal block of rank above one."
     ),
 )
 

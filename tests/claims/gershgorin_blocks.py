@@ -52,7 +52,8 @@ error = Claim(
     falsifiers={"smallest singular values": lambda: SMALLEST, "largest of the blocks alone": lambda: LARGEST},
     remark=(
         "The error bound is computable from the Fisher matrix itself. With the mean-field radii of the paper it is not "
-        "a bound for the network at hand: these vanish for odd activations, the measured ones do not."
+        "a bound for the network at hand: for odd activations their shares of the later weights vanish, those of the "
+        "network do not."
     ),
 )
 
@@ -200,7 +201,8 @@ total = Claim(
     falsifiers={"norms of the factors": lambda: sqrt(CENTRE)},
     remark=(
         "It needs no off-diagonal block. Neither this bound nor Gershgorin's implies the other: coupled numbers 4 and "
-        "1 have the sum 5 and the disk ends at 4 plus their coupling, which may be anything up to 2."
+        "1 have the sum 5 and the disk ends at 4 plus their coupling, which may be anything up to 2. With one "
+        "input and one output the sum is the eigenvalue itself."
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -23,6 +24,7 @@ from tests.claims.settings import array, sizes
 
 RANDOM = 400
 Widths = str | tuple[int, ...]
+Statistic = Callable[[list[Tensor], Tensor], Tensor]  # of singular values in a row; zero for an empty row
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +71,12 @@ class Partitioned:
         values = {(i, j): torch.linalg.svdvals(self.block(i, j)) for i in count for j in count if i != j}
         zero = torch.zeros(self.matrix.shape[:-2], dtype=self.matrix.dtype)
 
-        def table(name: str) -> np.ndarray:
-            return np.stack(
-                [array(_STATISTICS[name]([values[i, j] for j in count if j != i], zero)) for i in count], -1
-            )
+        def table(read: Statistic) -> np.ndarray:
+            return np.stack([array(read([values[i, j] for j in count if j != i], zero)) for i in count], -1)
 
         rest = [torch.cat([self.block(i, j) for j in count if j != i] or [zero[..., None, None]], -1) for i in count]
         row = np.stack([array(torch.linalg.matrix_norm(one, 2)) for one in rest], -1)
-        sums = {symbol: table(name) for symbol, name in _NAMES.items()}
+        sums = {symbol: table(read) for symbol, read in _STATISTICS.items()}
         return {CENTRE: np.stack([one[..., 0] for one in self.within], -1), ROW: row, **sums}
 
     @cached_property
@@ -89,13 +89,12 @@ class Partitioned:
         return rounding(norm, 4 * self.matrix.shape[-1], max(condition, 1.0))
 
 
-_STATISTICS = {
-    "sum": lambda found, zero: sum((one[..., 0] for one in found), zero),
-    "largest": lambda found, zero: torch.stack([zero, *(one[..., 0] for one in found)]).amax(0),
-    "smallest": lambda found, zero: sum((one[..., -1] for one in found), zero),
-    "nuclear": lambda found, zero: sum((one.sum(-1) for one in found), zero),
+_STATISTICS: dict[Symbol, Statistic] = {
+    RADIUS: lambda found, zero: sum((one[..., 0] for one in found), zero),
+    LARGEST: lambda found, zero: torch.stack([zero, *(one[..., 0] for one in found)]).amax(0),
+    SMALLEST: lambda found, zero: sum((one[..., -1] for one in found), zero),
+    NUCLEAR: lambda found, zero: sum((one.sum(-1) for one in found), zero),
 }
-_NAMES = {RADIUS: "sum", LARGEST: "largest", SMALLEST: "smallest", NUCLEAR: "nuclear"}
 
 SELF_ADJOINT = Assumption(
     "self-adjoint diagonal blocks",
@@ -166,7 +165,7 @@ def isometric(depth: int, width: int, outputs: int, seed: int) -> Partitioned:
 def random(kind: str, cut: tuple[int, ...], seed: int) -> Partitioned:
     """A declared number of random matrices in blocks: "symmetric", "positive" of low rank, or "plain".
 
-    A plain matrix has symmetric diagonal blocks and is not symmetric otherwise; scales of rows vary by a decade.
+    Rows of positive ones are scaled over a decade. Plain ones are symmetric in their diagonal blocks alone.
     """
     draw, size = generator(seed), sum(cut)
     a = normal((size, size), draw, RANDOM)
