@@ -7,7 +7,8 @@ triangular matrix with U + U^T = S (half of the diagonal of S). Source: B append
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, reduce
+from operator import add
 
 from derivations import words
 from derivations.decide import Decision, all_of, step
@@ -44,6 +45,41 @@ def qr_terms() -> Series:
     return words.expression(TANGENT), -(POINT * UPPER)
 
 
+@cache
+def is_qr() -> Decision:
+    """Whether the terms are those of Q R = W + h xi with Q^T Q = 1 and R = Q^T (W + h xi) = 1 + h^2 U.
+
+    >>> is_qr().outcome
+    'proved'
+    """
+    orthonormal, (first, second) = _factors(qr_terms())
+    return all_of(orthonormal, _decided(first), _decided(second - UPPER)).explain(
+        step("The terms of Q keep its columns orthonormal, and at second order $`Q^T (W + h \\xi)`$ is", second),
+        step("which is upper triangular, as it must be:", words.expression(UPPER)),
+    )
+
+
+@cache
+def is_polar() -> Decision:
+    """Whether the terms are those of Q P = W + h xi with Q^T Q = 1 and a symmetric P = Q^T (W + h xi).
+
+    >>> is_polar().outcome
+    'proved'
+    """
+    orthonormal, factors = _factors(polar_terms())
+    return all_of(orthonormal, *(_decided(one - one.T) for one in factors)).explain(
+        step("The terms of Q keep its columns orthonormal, and at second order $`Q^T (W + h \\xi)`$ is", factors[1]),
+        step("which is symmetric, as for the nearest point it must be."),
+    )
+
+
+def _factors(terms: Series) -> tuple[Decision, Series]:
+    """Whether Q = W + terms keeps Q^T Q = 1, and what Q^T (W + h xi) gains at every order of h."""
+    q, orders = (words.expression(POINT), *terms), range(1, len(terms) + 1)
+    gram = [reduce(add, (q[i].T * q[k - i] for i in range(k + 1))) for k in orders]
+    return all_of(*map(_decided, gram)), tuple(q[k].T * POINT + q[k - 1].T * TANGENT for k in orders)
+
+
 def is_qr_second(formula: Expression) -> Decision:
     """Whether the formula is the coefficient of h^2 of Q in W + h xi = Q (1 + h^2 U)."""
     left_over = POINT * UPPER + formula
@@ -63,18 +99,14 @@ def skew() -> Expression:
     return outside * POINT.T - POINT * outside.T
 
 
+@cache
 def cayley_terms() -> Series:
-    """Coefficients of h, h^2, h^3 of (1 - hB/2)^-1 (1 + hB/2) W: B W, B^2 W / 2, B^3 W / 4."""
-    powers = _powers()
-    return powers[0], powers[1] / 2, powers[2] / 4
-
-
-@lru_cache(maxsize=1)
-def _powers() -> Series:
-    found = [words.expression(POINT)]
-    for _ in range(3):
-        found.append(words.normal(skew() * found[-1], RULES))
-    return tuple(found[1:])
+    """Coefficients of h, h^2, h^3 of the C with (1 - h B/2) C = (1 + h B/2) W, order by order from C_0 = W."""
+    half = skew() / 2
+    found = [words.normal(half * POINT + half * POINT, RULES)]
+    for _ in range(2):
+        found.append(words.normal(half * found[-1], RULES))
+    return tuple(found)
 
 
 def qr_lead() -> dict[str, Expression]:

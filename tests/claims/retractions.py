@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from derivations import words
+from derivations.decide import all_of
 from derivations.information import retractions
 from derivations.information.retractions import SQUARE, TURN
 from derivations.information.stiefel import POINT, TANGENT, UPPER
@@ -104,7 +105,7 @@ qr_order = Claim(
 @qr_order.proof(generic_in="sizes n >= p, step")
 def series_of_the_triangular_factor(formula):
     """Power series of both curves, term by term."""
-    return retractions.is_lead(formula, retractions.qr_terms(), QR_ORDERS)
+    return all_of(retractions.is_qr(), retractions.is_lead(formula, retractions.qr_terms(), QR_ORDERS))
 
 
 @qr_order.check(NETS)
@@ -133,7 +134,7 @@ polar_order = Claim(
 @polar_order.proof(generic_in="sizes n >= p, step")
 def series_of_the_inverse_root(formula):
     """Power series of both curves, term by term."""
-    return retractions.is_lead(formula, retractions.polar_terms(), POLAR_ORDERS)
+    return all_of(retractions.is_polar(), retractions.is_lead(formula, retractions.polar_terms(), POLAR_ORDERS))
 
 
 @polar_order.check(NETS)
@@ -201,7 +202,7 @@ nearest = Claim(
 @nearest.proof(generic_in="sizes n >= p, step")
 def second_term_of_qr(formula):
     """The second order of the QR step."""
-    return retractions.is_qr_second(formula["second"])
+    return all_of(retractions.is_qr(), retractions.is_qr_second(formula["second"]))
 
 
 @nearest.check(STEPS)
