@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from sympy import Integer, Rational, sqrt
 
@@ -18,6 +20,7 @@ from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import point
 from tests.claims.critical_assumptions import CRITICAL
+from tests.claims.jacobian_order import prefixes
 from tests.claims.jacobian_spectrum import TRACY_WIDOM, Spectra, critical, edge_at, sampled
 
 growth = Claim(
@@ -56,22 +59,30 @@ GROWTH = (
 )
 
 
-@growth.check(GROWTH, network=False)
-def increments_of_the_edge(formula, activation, qstar, ensemble):
-    """What the edge gains from L to 2 L layers, extrapolated to infinite depth."""
-    at = point(activation, qstar)
-    values = {MU_1: at.mu[0], MU_2: at.mu[1], G: ENSEMBLES[ensemble]}
-    depths = [int(2.0**k / max(slopes(activation, qstar).relative_variance, 1e-3)) for k in range(6, 11)]
-    gains = [
-        (edge_at(activation, qstar, ensemble, 2 * n).value - edge_at(activation, qstar, ensemble, n).value)
-        / float(evaluate(formula, {**values, LAYERS: 2 * n}) - evaluate(formula, {**values, LAYERS: n}))
-        for n in depths
-    ]
-    rounds = rounding(1.0, 40, 6.0 * depths[-1])
-    # the expansion runs in 1/L: two levels of extrapolation, and the last correction as the remainder
+@lru_cache(maxsize=32)
+def slope_of_the_edge(activation: str, qstar: float, ensemble: str) -> tuple[int, float, Bound]:
+    """What the edge gains per layer, extrapolated to infinite depth, and the largest depth that was used.
+
+    The expansion runs in 1/L: two levels of extrapolation, and the last correction as the remainder.
+    """
+    start = 1 / max(slopes(activation, qstar).relative_variance, 1e-3)
+    depths = [int(2.0**k * start) for k in range(6, 11)]
+    values = [[edge_at(activation, qstar, ensemble, k * n).value for k in (1, 2)] for n in depths]
+    gains = [(after - before) / n for (before, after), n in zip(values, depths, strict=True)]
     once = [2 * b - a for a, b in zip(gains, gains[1:], strict=False)]
     twice = [(4 * b - a) / 3 for a, b in zip(once, once[1:], strict=False)]
-    return agree(twice[-1], 1.0, bound=remainder(abs(once[-1] - once[-2])) + rounds)
+    rounds = rounding(twice[-1], 40, 6.0 * depths[-1])
+    return depths[-1], twice[-1], remainder(abs(once[-1] - once[-2])) + rounds
+
+
+@growth.check(GROWTH, network=False)
+def slopes_of_the_edge(formula, activation, qstar, ensemble):
+    """What the edge gains per layer at infinite depth."""
+    at = point(activation, qstar)
+    depth, gain, bound = slope_of_the_edge(activation, qstar, ensemble)
+    deep = np.array([depth, 2.0 * depth])
+    law = np.broadcast_to(evaluate(formula, {MU_1: at.mu[0], MU_2: at.mu[1], G: ENSEMBLES[ensemble], LAYERS: deep}), 2)
+    return agree(gain, (law[1] - law[0]) / depth, bound=bound)
 
 
 @growth.check(
@@ -157,13 +168,19 @@ def power_of_the_edge(formula):
     )
 
 
-@root.check(
-    grid(activation=["linear"], qstar=[1.0], depth=[12], width=[96], seeds=[96])
-    + grid(activation=["tanh"], qstar=[0.5], depth=[12], width=[96], seeds=[96]),
-    slow=True,
-)
+@root.check(grid(activation=["linear"], qstar=[1.0], depth=[12], width=[96], seeds=[64]))
 def powers_in_networks(formula, activation, qstar, depth, width, seeds, seed):
     """The power of the largest singular value between a sixth of the depth and the depth, in random networks."""
+    return _power(formula, activation, qstar, depth, width, seeds, seed)
+
+
+@root.check(grid(activation=["linear", "tanh"], qstar=[0.5], depth=[12], width=[128], seeds=[128]), slow=True)
+def powers_in_wider_networks(formula, activation, qstar, depth, width, seeds, seed):
+    """The same in wider networks, and with slopes."""
+    return _power(formula, activation, qstar, depth, width, seeds, seed)
+
+
+def _power(formula, activation, qstar, depth, width, seeds, seed):
     edges = [edge_at(activation, qstar, "gaussian", n) for n in (depth // 6, depth)]
     observed, bound, found = measured_power(
         activation, [qstar, qstar], "gaussian", depth, width, seeds, seed, edges, 1.0
@@ -171,30 +188,39 @@ def powers_in_networks(formula, activation, qstar, depth, width, seeds, seed):
     return agree(observed / 2, evaluate(formula, {}), bound=remainder(bound.total / 2), scale=1.0).on(found.sample)
 
 
-@growth.figure(slow=True)
+LINES = (
+    ("tanh", 8.0, "orthogonal", r"tanh, orthogonal, $q^* = 8$"),
+    ("linear", 1.0, "gaussian", "linear, Gaussian"),
+    ("relu", 1.0, "orthogonal", "rectified, orthogonal"),
+    ("tanh", 0.5, "orthogonal", r"tanh, orthogonal, $q^* = 1/2$"),
+    ("tanh", 1 / 64, "orthogonal", r"tanh, orthogonal, $q^* = 1/64$"),
+    ("linear", 1.0, "orthogonal", "linear, orthogonal"),
+)
+DRAWN = (1, 2, 4, 7, 12)
+
+
+def panel_against_depth(*references: Series, width: int = 80, seeds: int = 12) -> Panel:
+    """Edges at infinite width as lines; means over networks after some of their layers, shifts taken out, as dots."""
+    depths = np.unique(np.geomspace(1, 1000, 40).round().astype(int))
+    theory, dots = [], []
+    for activation, qstar, ensemble, label in LINES:
+        edges = [edge_at(activation, qstar, ensemble, int(depth)).value for depth in depths]
+        theory.append(Series(label, depths, edges))
+        found = critical(activation, qstar, ensemble, DRAWN[-1], width, seeds, 1)
+        shifts = [edge_at(activation, qstar, ensemble, n).scale * width ** (-2 / 3) for n in DRAWN]
+        tops = prefixes(found.sample.found, DRAWN).mean(-1) - TRACY_WIDOM * np.array(shifts)
+        dots.append(Series("", DRAWN, tops, "simulation"))
+    lines = (*theory, *dots, *references)
+    return Panel("critical networks", "depth", r"$s_{\max}^2$", lines, log_x=True, log_y=True)
+
+
+@growth.figure
 def against_depth(formula):
-    """Largest squared singular values against depth: curves of infinite width, dots of networks."""
-    lines = (
-        ("tanh", 1 / 64, "orthogonal", r"tanh, orthogonal, $q^* = 1/64$"),
-        ("tanh", 0.5, "orthogonal", r"tanh, orthogonal, $q^* = 1/2$"),
-        ("relu", 1.0, "orthogonal", "rectified, orthogonal"),
-        ("linear", 1.0, "gaussian", "linear, Gaussian"),
-    )
-    depths, dots = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 200], [2, 6, 16]
-    series = []
-    for activation, qstar, ensemble, label in lines:
-        edges = [edge_at(activation, qstar, ensemble, depth) for depth in depths]
-        series.append(Series(label, depths, [one.value for one in edges]))
-        tops = [critical(activation, qstar, ensemble, depth, 64, 8, depth).tops.mean() for depth in dots]
-        shifts = [TRACY_WIDOM * edge_at(activation, qstar, ensemble, depth).scale * 64 ** (-2 / 3) for depth in dots]
-        series.append(Series("", dots, np.array(tops) - np.array(shifts), "simulation"))
-    at = point("tanh", 0.5)
-    law_line = evaluate(formula, {MU_1: at.mu[0], MU_2: at.mu[1], G: 0, LAYERS: np.array(depths[4:], float)})
-    series.append(Series(r"linear law for $q^* = 1/2$", depths[4:], law_line, "reference"))
-    series.append(Series("linear, orthogonal", depths, np.ones(len(depths)), "bound"))
-    panel = Panel("critical networks", "depth", r"$s_{\max}^2$", tuple(series), log_x=True, log_y=True)
+    """Largest squared singular values against depth, with the linear law."""
+    at, depths = point("tanh", 0.5), np.geomspace(6, 1000, 20)
+    law = evaluate(formula, {MU_1: at.mu[0], MU_2: at.mu[1], G: 0, LAYERS: depths})
     return Figure(
-        "Lines are edges at infinite width; dots are networks of 64 neurons, the Tracy-Widom shift taken out. Only "
+        "Lines are edges at infinite width; dots are networks of 80 neurons, the Tracy-Widom shift taken out. Only "
         "linear orthogonal networks stay at 1: at a fixed length orthogonal tanh networks grow like all others.",
-        (panel,),
+        (panel_against_depth(Series(r"linear law for $q^* = 1/2$", depths, law, "reference")),),
     )
