@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from scipy.special import erf
 from sympy import Integer
 from torch import Tensor
 
@@ -101,6 +102,39 @@ def slope_of(widths: tuple[int, ...], means: np.ndarray, deviations: np.ndarray)
     return float(share @ np.log(np.abs(means))), deviation, abs(float(share @ (1 / np.array(widths))))
 
 
+@lru_cache(maxsize=64)
+def exact_correlation(width: int, gain: float, nodes: int) -> float:
+    """Relative covariance of |x^1|^2 and |J_2|^2 over all Gaussian weights of scale ``gain``, by quadrature.
+
+    Units are phi(h) = erf(sqrt(pi) h / 2), with phi'(h)^2 = exp(-pi h^2 / 2). Given x^1 a pre-activation of layer two
+    is |x^1| gain z / sqrt(N), z standard normal. At fixed z the mean over W^1 of exp(-t |x^1|^2) has one equal factor
+    for each neuron, so it is a power of the width.
+    """
+    z, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    weights = weights / weights.sum()
+    squares = erf(np.pi**0.5 / 2 * gain * z) ** 2
+    factors = np.exp(-np.pi / 2 * gain**2 / width * np.outer(z**2, squares))
+    one, moved = factors @ weights, factors @ (weights * squares)
+    together = weights @ (moved * one ** (width - 1))
+    return float(together / (weights @ squares) / (weights @ one**width) - 1)
+
+
+@factorised.check(grid(gain=[0.7, 1.0, 1.5]), network=False)
+def all_networks_by_quadrature(formula, gain):
+    """Trace of a diagonal weight block over all Gaussian weights of two layers of erf units, against its factors."""
+
+    def slope(least: int, nodes: int) -> float:
+        widths = tuple(least * 4**k for k in range(3))
+        return slope_of(widths, np.array([exact_correlation(n, gain, nodes) for n in widths]), np.zeros(3))[0]
+
+    observed, narrower, coarser = slope(1024, 200), slope(512, 200), slope(1024, 100)
+    # the next order in the width is half as large at twice the width
+    bound = remainder(2 * abs(observed - narrower)) + remainder(2 * abs(observed - coarser))
+    # covariances are differences of numbers of order one, and as small as one over the width
+    bound = bound + rounding(1.0, 400, 1024 * 4**2)
+    return agree(observed, float(formula), bound=bound).on(Averaged("weights"))
+
+
 @factorised.check(grid(depth=[2], seed=[0]), slow=True)
 def traces_over_networks(formula, depth, seed):
     """Trace of a diagonal weight block over batches of random networks of three widths, against its two factors."""
@@ -131,8 +165,8 @@ def eigenvalues_over_data(formula, inputs, seed, accuracy=1.0):
 ratio = Claim(
     "fisher.factorised-over-data",
     source="B eq. 11",
-    says="Over the data of one network a diagonal weight block has a larger eigenvalue than its two factors, by an "
-    "amount that the cosines between inputs and between back-propagated outputs decide.",
+    says="Over data that a network with one output treats all alike, one length and one angle for all, a diagonal "
+    "weight block has a larger eigenvalue than its two factors, by an amount that the cosines decide.",
     formula=fisher_blocks.data_ratio,
     lhs=r"\frac{\lambda_{\max}(\mathrm{E}[x x^{\mathsf T} \otimes \delta \delta^{\mathsf T}])}"
     r"{\lambda_{\max}(\mathrm{E}[x x^{\mathsf T}])\, \lambda_{\max}(\mathrm{E}[\delta \delta^{\mathsf T}])}",
@@ -146,7 +180,8 @@ ratio = Claim(
         "cosines of the inputs only": lambda: fisher_blocks.data_ratio().subs(OUTPUT_COSINE, 0),
     },
     remark=(
-        "With $`c_x`$ and $`c_\\delta`$ below one in the limit of wide layers, the gap stays: width does not help. "
+        "With $`c_x`$ and $`c_\\delta`$, the cosines between inputs and between back-propagated outputs, below one in "
+        "the limit of wide layers, the gap stays: width does not help. "
         "It closes for parallel inputs, for linear networks, whose back-propagated outputs are all the same, and for a "
         "single input."
     ),
