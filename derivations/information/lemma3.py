@@ -55,7 +55,7 @@ def _known(kind: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class UnitNetwork:
     """A ReLU network with one unit in each of two layers, x^l = max(w_l x^{l-1} + b_l, 0), and one linear output."""
 
     w_1: int
@@ -73,10 +73,10 @@ class Scalar:
         return {"x": sympify(x), "y": sympify(y), "j_2": j_2, "j_1": j_2 * self.w_2 * (h_1 > 0)}
 
 
-def measured(kind: str, networks: Sequence[Scalar], inputs: Sequence[int]) -> Expr:
+def measured(kind: str, networks: Sequence[UnitNetwork], inputs: Sequence[int]) -> Expr:
     """The mean over networks of s_max(G_{1,beta}) for beta = 2, by definition.
 
-    >>> measured("WW", [Scalar(1, 0, 1, 1, 1)], [1, -1])
+    >>> measured("WW", [UnitNetwork(1, 0, 1, 1, 1)], [1, -1])
     1/2
     """
     sizes = []
@@ -93,7 +93,7 @@ def _entry(kind: str, one: dict[str, Expr]) -> Expr:
     return left * right * one["j_1"] * one["j_2"]
 
 
-def statistics(networks: Sequence[Scalar], inputs: Sequence[int]) -> dict[Symbol, Expr]:
+def statistics(networks: Sequence[UnitNetwork], inputs: Sequence[int]) -> dict[Symbol, Expr]:
     """The exact values of all means that the bounds of an off-diagonal block are made of."""
     found = [net.norms(x) for net in networks for x in inputs]
 
@@ -114,10 +114,10 @@ def statistics(networks: Sequence[Scalar], inputs: Sequence[int]) -> dict[Symbol
 
 
 # two inputs of opposite sign, two networks of opposite sign, two networks of different gain
-SIGNED_INPUTS = ((Scalar(1, 0, 1, 1, 1),), (1, -1))
-SIGNED_WEIGHTS = ((Scalar(1, 0, 1, 1, 1), Scalar(-1, 0, 1, 1, 1)), (1,))
-GAINS = ((Scalar(1, 0, 1, 1, 1), Scalar(1, 0, 1, 1, 3)), (1,))
-SINGLE = ((Scalar(1, 0, 1, 1, 1),), (1,))
+SIGNED_INPUTS = ((UnitNetwork(1, 0, 1, 1, 1),), (1, -1))
+SIGNED_WEIGHTS = ((UnitNetwork(1, 0, 1, 1, 1), UnitNetwork(-1, 0, 1, 1, 1)), (1,))
+GAINS = ((UnitNetwork(1, 0, 1, 1, 1), UnitNetwork(1, 0, 1, 1, 3)), (1,))
+SINGLE = ((UnitNetwork(1, 0, 1, 1, 1),), (1,))
 WITNESSES = {"WW": SIGNED_INPUTS, "Wb": SIGNED_INPUTS, "bW": SIGNED_WEIGHTS, "bb": GAINS}
 
 
@@ -143,7 +143,7 @@ def against_witness(formula: Expr, kind: str) -> Decision:
     return Decision("refuted", "exact networks whose block exceeds the bound", {**witness, **values}).explain(*steps)
 
 
-def _text(net: Scalar) -> str:
+def _text(net: UnitNetwork) -> str:
     return f"w1={net.w_1} b1={net.b_1} w2={net.w_2} b2={net.b_2} wg={net.readout}"
 
 

@@ -1,4 +1,4 @@
-r"""Norms of the blocks of a Fisher matrix: what is true of every network, and of averages over networks.
+r"""Norms of the blocks of a Fisher matrix: what is true of every network.
 
 A block is a mean over inputs of (x^{a-1} x^{b-1 T}) kron (J_a^T H J_b), with 1 in place of x for a bias; J_a is the
 Jacobian of the outputs with respect to the pre-activations of layer a. Source: B lemma 3 and appendix A.3, B.1.
@@ -6,15 +6,14 @@ Jacobian of the outputs with respect to the pre-activations of layer a. Source: 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 
-from sympy import Expr, Rational, S, Symbol, expand_func, gamma, integrate, oo, powsimp, sqrt, sympify
-from sympy import exp as exponential
+from sympy import Expr, S, Symbol, sqrt, sympify
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, nonnegative, step
 from derivations.notation import M, N
-from derivations.words import Expression, Letter
+from derivations.words import Letter, Rule, Trace
 
 # of one input: lengths of what enters the layers (1 for a bias), and largest singular values
 INPUT_A, INPUT_B = Symbol("p_a", nonnegative=True), Symbol("p_b", nonnegative=True)
@@ -23,10 +22,6 @@ S_A, S_B, S_H = Symbol("s_a", nonnegative=True), Symbol("s_b", nonnegative=True)
 SECOND_MOMENT = Symbol("lambda_xx", positive=True)
 COVARIANCE = Symbol("lambda_cov", nonnegative=True)
 STEEPEST = Symbol("s_J", positive=True)
-# of a Gaussian linear network
-WIDTH = Symbol("N", integer=True, positive=True)
-ABOVE = Symbol("k", integer=True, positive=True)
-PHI_SIZE = Symbol("phi_mean", nonnegative=True)  # |E phi(h)|
 
 X, Y = Letter("x", N, 1), Letter("y", M, 1)
 K = Letter("K", "n_a", "n_b")
@@ -96,11 +91,15 @@ def norm_of_vectors() -> Expr:
     rules = [words.rule(v.T * v, length**2 * words.identity(1)) for v, length in lengths]
     direction = J_B * Y.T
     image = S_H * J_A * J_B.T * direction * Y * X.T
+    return sqrt(_number(words.trace(image.T * image), rules) / _number(words.trace(direction.T * direction), rules))
 
-    def squared(matrix: Expression) -> Expr:
-        return sum((c for c, _ in words.normal(words.trace(matrix.T * matrix), rules).terms), S.Zero)
 
-    return sqrt(squared(image) / squared(direction))
+def _number(form: Trace, rules: Sequence[Rule]) -> Expr:
+    """The value of a trace that the rules reduce to a number."""
+    reduced = words.normal(form, rules)
+    if any(word for _, word in reduced.terms):
+        raise ValueError(f"form: {form} given, allowed: traces that the rules reduce to a number")
+    return sum((c for c, _ in reduced.terms), S.Zero)
 
 
 def is_block_norm(formula: Expr) -> Decision:
@@ -128,21 +127,30 @@ def first_weight_block() -> Expr:
 def is_weight_block(formula: Expr) -> Decision:
     """Whether a formula bounds v^T G v = E|H^{1/2} J V x|^2 for v = vec V, and is reached when J is the same for all.
 
-    Then G is the second moment kron J^T H J. One input x = e has second moment 1 and covariance 0.
+    One input x = e has second moment 1 and covariance 0.
     """
     root = Letter("F", "r", "n_b", latex="H^{1/2}J")
     second = Letter("C", M, M, symmetric=True, latex=r"\mathbb{E}[x x^{\mathsf{T}}]")
     form = words.trace((root * V * Y).T * (root * V * Y))
     averaged = (words.rule(Y * Y.T, second),)
     same = words.vanishes(form - words.trace(root * V * second * V.T * root.T), averaged)
+    e, u = Letter("e", M, 1), Letter("u", "n_b", 1)
+    top = (
+        words.rule(second * e, SECOND_MOMENT * e),
+        words.rule(root.T * root * u, STEEPEST * u),
+        words.rule(e.T * e, words.identity(1)),
+        words.rule(u.T * u, words.identity(1)),
+    )
+    reached = _number(words.trace(root * u * e.T * second * e * u.T * root.T), top)
     one_input = {SECOND_MOMENT: S.One, COVARIANCE: S.Zero}
-    reached = sympify(formula).xreplace(one_input)
+    alone = sympify(formula).xreplace(one_input)
     return all_of(
-        same, singular_bound(), equal(reached, STEEPEST), equal(sympify(formula), SECOND_MOMENT * STEEPEST)
+        same, singular_bound(), equal(alone, reached.xreplace(one_input)), equal(sympify(formula), reached)
     ).explain(
         step("One input contributes to the quadratic form", form),
         step("at most the largest of all squared norms times what the mean over inputs leaves:", V * second * V.T),
         step("which is at most the largest eigenvalue of the second moment times the squared length:", formula),
+        step("The outer product of top eigenvectors reaches it if the Jacobian is the same for all:", u * e.T),
         step("For one input of length one the covariance is zero, but the block has the norm", STEEPEST),
     )
 
@@ -170,69 +178,4 @@ def is_block_ratio(formula: Expr) -> Decision:
         ),
         step("and K itself. On top eigenvectors the first multiplies by", SECOND_MOMENT * STEEPEST),
         step("and the second by", STEEPEST),
-    )
-
-
-def jensen_gap() -> Expr:
-    r"""E[|J_1| |J_b|] / (E|J_1| E|J_b|) = (N Gamma(N/2)^2 / (2 Gamma((N+1)/2)^2))^k in Gaussian linear networks.
-
-    One output, width N, k weight matrices above layer b, the readout included. It is 1 + k / (2 N) + O(N^{-2}).
-
-    >>> is_jensen_gap(jensen_gap()).outcome
-    'proved'
-    """
-    return (WIDTH * gamma(WIDTH / 2) ** 2 / (2 * gamma((WIDTH + 1) / 2) ** 2)) ** ABOVE
-
-
-@lru_cache(maxsize=8)
-def length_moment(power: int) -> Expr:
-    r"""E|w|^p of a row of N independent normal numbers of variance 1/N, from the radial integral.
-
-    >>> length_moment(2)
-    1
-    """
-    order = Symbol("a", positive=True)
-    found = _radial(order)
-    ratio = found.subs(order, WIDTH + power) / found.subs(order, WIDTH)
-    return powsimp(expand_func(ratio / WIDTH ** Rational(power, 2)))
-
-
-@lru_cache(maxsize=1)
-def _radial(order: Symbol) -> Expr:
-    """The integral of r^{a-1} exp(-r^2 / 2) over r > 0."""
-    r = Symbol("r", positive=True)
-    return integrate(r ** (order - 1) * exponential(-(r**2) / 2), (r, 0, oo))
-
-
-def is_jensen_gap(formula: Expr) -> Decision:
-    """Whether a formula is the ratio made of k factors common to both Jacobians; all others cancel."""
-    first, second = length_moment(1), length_moment(2)
-    return all_of(equal(second, S.One), equal(sympify(formula), first ** (-2 * ABOVE))).explain(
-        step("A Gaussian matrix turns a row of any length into one of independent entries: lengths multiply."),
-        step("Each factor has the mean", first),
-        step("and mean square", second),
-        step(
-            "The matrices above layer b occur in both Jacobians, so with each of them the ratio grows by", 1 / first**2
-        ),
-    )
-
-
-def averaged_activation() -> Expr:
-    r"""|E_W x| = sqrt(N) |E phi| for the N units of one layer, averaged over networks.
-
-    >>> is_averaged_activation(averaged_activation()).outcome
-    'proved'
-    """
-    return sqrt(WIDTH) * PHI_SIZE
-
-
-def is_averaged_activation(formula: Expr) -> Decision:
-    """Whether a formula is the length of a vector whose N entries have one common mean."""
-    ones = Letter("one", WIDTH, 1, latex=r"\mathbf{1}")
-    mean = PHI_SIZE * ones
-    rules = (words.rule(ones.T * ones, WIDTH * words.identity(1)),)
-    square = words.vanishes(mean.T * mean - WIDTH * PHI_SIZE**2 * words.identity(1), rules)
-    return all_of(square, equal(sympify(formula) ** 2, WIDTH * PHI_SIZE**2), nonnegative(sympify(formula))).explain(
-        step("Units of one layer are exchangeable: averaged over networks all have one mean.", mean),
-        step("Its length is", formula),
     )

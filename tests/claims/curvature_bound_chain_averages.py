@@ -9,9 +9,9 @@ import torch
 from sympy import sqrt
 
 from derivations.compiled import evaluate
-from derivations.information import lemma3, norm_bounds
+from derivations.information import lemma3, mean_lengths
 from derivations.information.lemma3 import BELOW, LENGTHS, MEAN_INPUT, PHI
-from derivations.information.norm_bounds import PHI_SIZE, WIDTH
+from derivations.information.mean_lengths import PHI_SIZE, WIDTH
 from numerics.device import generator
 from numerics.ensembles import perceptron
 from numerics.frames import normal
@@ -49,7 +49,7 @@ averaged = Claim(
     source="B eqs. 14, 25 and 31 (corrected)",
     says="Averaged over networks, the activations of a layer form a vector whose length is the root of the number of "
     "units in that layer times the mean activation.",
-    formula=norm_bounds.averaged_activation,
+    formula=mean_lengths.averaged_activation,
     lhs=r"\lVert \mathbb{E}_W\, x \rVert",
     near_misses={"root of the width lost": lambda: PHI_SIZE},
     falsifiers={"width instead of its root": lambda: WIDTH * PHI_SIZE},
@@ -63,7 +63,7 @@ averaged = Claim(
 @averaged.proof(generic_in="width, activation")
 def exchangeable_units(formula):
     """All units of a layer have one mean."""
-    return norm_bounds.is_averaged_activation(formula)
+    return mean_lengths.is_averaged_activation(formula)
 
 
 @averaged.check(UNITS)
@@ -82,7 +82,7 @@ outer = Claim(
     source="B eqs. 24-25, 27-28 and 30-31",
     says="The mean norm of the outer product of activations and inputs is the root of the width times the mean "
     "activation times the length of the mean input.",
-    formula=lambda: norm_bounds.averaged_activation().xreplace({WIDTH: BELOW, PHI_SIZE: PHI}) * MEAN_INPUT,
+    formula=lambda: mean_lengths.averaged_activation().xreplace({WIDTH: BELOW, PHI_SIZE: PHI}) * MEAN_INPUT,
     control=lambda: LENGTHS,
     corrected_by=("curvature-bound.block-norms", "curvature-bound.averaged-activation"),
     lhs=r"\mathbb{E}\, s_{\max}(\phi(h)\, x^{0 \mathsf{T}})",

@@ -10,9 +10,9 @@ import torch
 from sympy import Symbol, sqrt
 
 from derivations.compiled import evaluate
-from derivations.information import lemma3, norm_bounds
+from derivations.information import lemma3, mean_lengths
 from derivations.information.lemma3 import FIRST, LAYER, LINK
-from derivations.information.norm_bounds import ABOVE, WIDTH
+from derivations.information.mean_lengths import ABOVE, WIDTH
 from numerics.device import generator
 from numerics.ensembles import perceptron
 from numerics.frames import normal
@@ -58,11 +58,11 @@ jensen = Claim(
     source="B eqs. 33-34 (when they hold)",
     says="In Gaussian linear networks with one output the mean of the product of two Jacobian norms exceeds the "
     "product of their means by a factor for each matrix above the upper one.",
-    formula=norm_bounds.jensen_gap,
+    formula=mean_lengths.jensen_gap,
     lhs=r"\frac{\mathbb{E}\, s_1 s_\beta}{\mathbb{E} s_1\, \mathbb{E} s_\beta}",
     near_misses={
-        "one matrix less": lambda: norm_bounds.jensen_gap() ** ((ABOVE - 1) / ABOVE),
-        "factors of both Jacobians": lambda: norm_bounds.jensen_gap() ** 2,
+        "one matrix less": lambda: mean_lengths.jensen_gap() ** ((ABOVE - 1) / ABOVE),
+        "factors of both Jacobians": lambda: mean_lengths.jensen_gap() ** 2,
     },
     falsifiers={"no gap": lambda: WIDTH**0 * ABOVE**0},
     remark=(
@@ -75,7 +75,7 @@ jensen = Claim(
 @jensen.proof(generic_in="width, depth, layer")
 def lengths_of_gaussian_rows(formula):
     """Gaussian matrices multiply lengths of rows by independent factors, whose moments are radial integrals."""
-    return norm_bounds.is_jensen_gap(formula)
+    return mean_lengths.is_jensen_gap(formula)
 
 
 GAPS = grid(width=[6], depth=[6], beta=[1, 3, 6], networks=[8000]) + grid(
