@@ -116,6 +116,26 @@ def is_descent(formula: Trace) -> Decision:
     return decided(rate - formula).explain(step("The chain rule in the direction $`-\\mathrm{grad} f`$:", rate))
 
 
+def transported_square() -> Trace:
+    """|V|^2 - |sym(Y^T V)|^2, the squared length of V projected on the tangent space at Y (beyond B, on eq. 46).
+
+    >>> is_transported_square(transported_square()).outcome
+    'proved'
+    """
+    lost = symmetric(END.T * OTHER)
+    return inner(OTHER, OTHER) - inner(lost, lost)
+
+
+def is_transported_square(formula: Trace) -> Decision:
+    """Whether the formula is the squared length of the projection at orthonormal Y."""
+    renamed = words.substitute(formula, {END: words.expression(POINT)})
+    part = projected(OTHER)
+    return decided(inner(part, part) - renamed).explain(
+        step("What the projection takes away is Y times", symmetric(END.T * OTHER)),
+        step("at a right angle to what it keeps; the squared length of that is", formula),
+    )
+
+
 def accelerations() -> dict[str, Expression]:
     r"""\gamma'' at W with velocity xi: -W xi^T xi, and with lengths measured canonically xi A - W A^2 - W xi^T xi.
 

@@ -15,7 +15,7 @@ from derivations.information.retractions import SQUARE
 from numerics import manifolds
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import agree, both
-from tests.claims.manifold_layers import Layer, Subject, on_manifold, vector_rounding
+from tests.claims.manifold_layers import ORTHONORMAL, Layer, Subject, on_manifold, vector_rounding
 from tests.claims.retractions import STEPS
 from tests.claims.stiefel import letters
 
@@ -26,6 +26,11 @@ class Factored:
 
     subject: Subject
     steps: tuple[tuple[Layer, Tensor], ...]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of the network."""
+        return self.subject.layers
 
 
 def _positive(found: Factored) -> bool:
@@ -61,9 +66,11 @@ def factors_agree(formula, depth: int, widths, seed: int, raw: bool):
 qr_step = Claim(
     "stiefel.qr-retraction",
     source="B eq. 45",
-    says="The QR step is the step times the inverse of a triangular factor that is the identity to first order.",
+    says="The QR step divides the moved weights by a triangular factor that is the identity to first order.",
     formula=retractions.triangular_square,
-    lhs=r"R^T R",
+    lhs="R",
+    relation=r"\text{is the upper Cholesky factor of}",
+    given=(ORTHONORMAL,),
     conditions=(POSITIVE,),
     near_misses={"half the square": lambda: retractions.ONE + SQUARE / 2},
     falsifiers={
@@ -80,7 +87,7 @@ qr_step = Claim(
 
 @qr_step.proof(generic_in="sizes n >= p, step")
 def gram_matrix_of_the_step(formula):
-    """The triangular factor squared, on tangent vectors."""
+    """The Gram matrix of the moved weights, on tangent vectors; it has one triangular root of positive diagonal."""
     return retractions.is_triangular_square(formula)
 
 
