@@ -7,8 +7,8 @@ import torch
 from sympy import Expr, Integer
 
 from derivations.compiled import evaluate
-from derivations.information import spectral_edges
-from derivations.information.spectral_edges import SHARE
+from derivations.information import blocked_units, spectral_edges
+from derivations.information.blocked_units import SHARE
 from derivations.notation import LAYERS
 from numerics.perceptrons import input_jacobian
 from tests.checker.bounds import rounding
@@ -87,11 +87,11 @@ bernoulli = Claim(
     source="beyond B",
     says="With orthogonal weights and units that pass or block, at least as many blocked ones in all layers as neurons "
     "in one, squared singular values reach a closed bound that grows with depth.",
-    formula=spectral_edges.bernoulli_edge,
+    formula=blocked_units.bernoulli_edge,
     lhs=r"s_{\max}^2",
     given=(FREE, CRITICAL, ORTHOGONAL, BLOCKING),
     uses=("jacobian.edge",),
-    near_misses={"odds the other way round": lambda: spectral_edges.bernoulli_edge() * (SHARE / (1 - SHARE)) ** 2},
+    near_misses={"odds the other way round": lambda: blocked_units.bernoulli_edge() * (SHARE / (1 - SHARE)) ** 2},
     falsifiers={"as Gaussian linear layers": lambda: (1 - SHARE) / SHARE * spectral_edges.gaussian_edge()},
     remark=(
         "Here $`p`$ is the share of passing units, one half for rectified units, and $`(1 - p) L \\geq 1`$; with "
@@ -104,7 +104,7 @@ bernoulli = Claim(
 @bernoulli.proof(generic_in="depth, share of passing units")
 def least_value_with_two_slopes(formula):
     """The curve of slopes 0 and 1 and its stationary point."""
-    return spectral_edges.is_bernoulli_edge(formula)
+    return blocked_units.is_bernoulli_edge(formula)
 
 
 def passing(activation: str, qstar: float) -> float:
@@ -141,11 +141,11 @@ few = Claim(
     source="beyond B",
     says="With orthogonal weights, units that pass or block, and fewer blocked ones in all layers than neurons in one, "
     "some directions pass every layer, and their gain is the largest.",
-    formula=spectral_edges.few_blocked_edge,
+    formula=blocked_units.few_blocked_edge,
     lhs=r"s_{\max}^2",
     given=(CRITICAL, ORTHOGONAL, PASSING),
     near_misses={"one layer fewer": lambda: SHARE ** (1 - LAYERS)},
-    falsifiers={"the edge of many blocked units": spectral_edges.bernoulli_edge},
+    falsifiers={"the edge of many blocked units": blocked_units.bernoulli_edge},
     remark=(
         "Exact at every width. The share of such directions is at least $`1 - (1 - p) L`$: a part of the spectrum sits "
         "in one point, its very end, until the depth passes $`1/(1 - p)`$."
@@ -156,7 +156,7 @@ few = Claim(
 @few.proof(generic_in="depth, share of passing units")
 def curve_that_falls(formula):
     """Below the depth of a stationary point the curve of slopes 0 and 1 falls to its limit."""
-    return spectral_edges.is_few_blocked_edge(formula)
+    return blocked_units.is_few_blocked_edge(formula)
 
 
 @few.check(grid(activation=["hard-tanh"], qstar=[0.2, 0.3], depth=[1, 3, 6], width=[48], seeds=[6]))
