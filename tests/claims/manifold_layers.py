@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp
 
-from numerics import constraints
+from numerics import constraints, manifolds
 from numerics.constraints import Curve, Surface
 from numerics.device import generator
 from numerics.ensembles import gaussian_inputs, perceptron
@@ -95,7 +95,8 @@ def on_manifold(manifold: str, depth: int, widths: str | tuple[int, ...], seed: 
 
 
 def _placed(w: Tensor, manifold: str) -> Tensor:
-    return torch.linalg.qr(w).Q if manifold == "stiefel" else w / w.norm(dim=0)
+    # signs as in w: the factor as the library returns it comes from a few sign patterns only
+    return manifolds.qr_retraction(w, 0 * w) if manifold == "stiefel" else w / w.norm(dim=0)
 
 
 def _layer(surface: Surface, w: Tensor, halves: list[Tensor], draw: torch.Generator) -> Layer:
