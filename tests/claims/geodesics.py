@@ -132,9 +132,9 @@ exponential = Claim(
     },
     falsifiers={"turned the other way": lambda: {**stiefel.block_exponential(), "turn": -TURN, "unwind": TURN}},
     remark=(
-        "With the blocks turn $`A`$, pull $`-S`$ and unwind $`-A`$ the geodesic is $`[W \\; \\xi]`$ times the "
-        "exponential of $`t`$ times the block matrix with rows $`(A, -S)`$ and $`(I, A)`$, its first half, times "
-        "$`e^{-t A}`$. No differential equation needs to be integrated, on this manifold as on unit columns."
+        "Let $`A = W^T \\xi`$ (turn, and $`-A`$ to unwind) and $`S = \\xi^T \\xi`$ (pull $`-S`$). The geodesic is "
+        "$`[W \\; \\xi]`$ times the first half of the columns of $`e^{t M}`$, where $`M`$ has the rows $`(A, -S)`$ and "
+        "$`(I, A)`$, times $`e^{-t A}`$. No differential equation needs to be integrated, as on unit columns."
     ),
 )
 

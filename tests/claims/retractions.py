@@ -163,7 +163,8 @@ cayley_order = Claim(
     },
     remark=(
         "The canonical geodesic is $`e^{h B} W`$ for the skew $`B`$ of the step, and the Cayley transform is the "
-        "simplest rational approximation of that exponential; hence the third order."
+        "simplest rational approximation of that exponential; hence the third order. For square matrices and single "
+        "columns the two metrics share their geodesics, and the step follows both to third order."
     ),
 )
 
