@@ -119,12 +119,11 @@ def is_score_moment(formula: Expr) -> Decision:
     p = Function("p", positive=True)(a, b)
     own = {SCORE_A: diff(log(p), a), SCORE_B: diff(log(p), b), SECOND: diff(log(p), a, b)}
     gap, own_form = formula - SCORE_A * SCORE_B, Symbol("p", positive=True) * (SECOND + SCORE_A * SCORE_B)
-    label_by_label = zero(p * gap.xreplace(own) + Derivative(p, a, b))
     mean = S.Zero
     for weight, (pa, pb, pab) in _three_labels(("a", "b", "ab")):
         one = {SCORE_A: pa / weight, SCORE_B: pb / weight, SECOND: (pab - pa * pb / weight) / weight}
         mean += weight * gap.xreplace(one)
-    return _for_any_labels(zero(mean), label_by_label).explain(
+    return _for_any_labels(mean, p * gap.xreplace(own) + Derivative(p, a, b)).explain(
         step("A label of probability p has, in derivatives of its logarithm, the second derivative", own_form),
         step(
             "The probabilities of all labels sum to one, so their second derivatives sum to zero. Hence, in the mean,"
@@ -157,9 +156,9 @@ def is_divergence(formula: tuple[Expr, Expr]) -> Decision:
     found = []
     for given, k, slope in zip(formula, (2, 3), (second, third), strict=True):
         truth = -slope / factorial(k)
-        label_by_label = zero(p * (given.xreplace(own) - truth) - Derivative(p, (t, k)) / factorial(k))
-        three = zero(given.xreplace(means) + sum(w * jet[k - 1] for w, jet in labels) / factorial(k))
-        found.append(_for_any_labels(three, label_by_label))
+        excess = p * (given.xreplace(own) - truth) - Derivative(p, (t, k)) / factorial(k)
+        mean = given.xreplace(means) + sum(w * jet[k - 1] for w, jet in labels) / factorial(k)
+        found.append(_for_any_labels(mean, excess))
     return all_of(*found).explain(
         step("The divergence is minus the mean change of the log-likelihood, whose slope has mean zero."),
         step("Its factors of $`t^2`$ and $`t^3`$ are minus the means of a half and a sixth of its next derivatives."),
@@ -170,9 +169,10 @@ def is_divergence(formula: tuple[Expr, Expr]) -> Decision:
     )
 
 
-def _for_any_labels(three: Decision, label_by_label: Decision) -> Decision:
-    """Refuted by a model with three labels, proved label by label."""
-    return three if three.refuted else all_of(three, label_by_label)
+def _for_any_labels(mean: Expr, one_label: Expr) -> Decision:
+    """Refuted by the mean in a model with three labels, proved label by label."""
+    three = zero(mean)
+    return three if three.refuted else all_of(three, zero(one_label))
 
 
 def _three_labels(orders: tuple) -> list[tuple[Expr, tuple[Expr, ...]]]:

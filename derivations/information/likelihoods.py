@@ -120,7 +120,7 @@ def output_hessians() -> dict[str, Expr]:
 def are_output_hessians(formula: dict[str, Expr]) -> Decision:
     """Whether the entries are the second derivatives of the log-partition functions, for any number of outputs."""
     a, b = symbols("h_i h_j", real=True)
-    rest = Symbol("R", positive=True)
+    rest = Symbol("R", nonnegative=True)
     total = exp(a) + exp(b) + rest
     own = {P_I: exp(a) / total, P_J: exp(b) / total}
     softmax, gauss = log(total), (a**2 + b**2) / 2

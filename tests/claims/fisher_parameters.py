@@ -40,9 +40,10 @@ readout = Claim(
     },
     falsifiers={"at most the readout's": lambda: {**fisher_blocks.readout_bounds(), "at most": READOUT}},
     remark=(
-        "The matrix of the paper leaves the readout out. For one input the upper end is reached: the readout adds "
-        "a multiple of the unit matrix over the outputs; the lower end is reached if the top eigenvector needs no "
-        "difference between last activations. A comparison of measured eigenvalues must say which of the two it means."
+        "The matrix of the paper leaves the readout out. For one input and the identity link the upper end is reached: "
+        "the readout adds a multiple of the unit matrix over the outputs. The lower end is reached if the top "
+        "eigenvector sets inputs against each other that the readout cannot tell apart. A comparison of measured "
+        "eigenvalues must say which of the two it means."
     ),
 )
 
@@ -173,7 +174,7 @@ def jacobians_of_networks(formula, qstar, width, depth, outputs, seed):
 
 @inward.figure
 def squares_against_depth(formula):
-    """Squared largest singular values of both Jacobians against depth, at the four fixed lengths of the paper."""
+    """Squared largest singular values of both Jacobians against depth, at two of the fixed lengths of the paper."""
     depths, panels = [2, 4, 8, 16, 32], []
     for qstar in (QSTARS[1], QSTARS[2]):
         rows = []

@@ -49,7 +49,8 @@ def tied(depth: int, widths: Widths, outputs: int, samples: int, seed: int) -> S
 secular = Claim(
     "fisher.softmax-secular-equation",
     source="B app. B.2",
-    says="The eigenvalues of the softmax curvature are where a sum over the classes is one.",
+    says="A number that is no probability of a class is an eigenvalue of the softmax curvature exactly where a sum "
+    "over the classes is one.",
     formula=likelihoods.secular_term,
     lhs=r"1 = \sum_i",
     relation="",
@@ -58,7 +59,7 @@ secular = Claim(
     falsifiers={"sign of the eigenvalue": lambda: P_I**2 / (P_I + EIGENVALUE)},
     remark=(
         "The sum rises between neighbouring probabilities, so the eigenvalues lie between them: the largest between "
-        "the two largest probabilities, and one is zero."
+        "the two largest probabilities, and one is zero. A probability that several classes share is an eigenvalue too."
     ),
 )
 
