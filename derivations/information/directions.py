@@ -16,9 +16,13 @@ from sympy import (
     cos,
     digamma,
     eye,
+    factor,
     gamma,
+    gammasimp,
     integrate,
+    limit,
     log,
+    oo,
     pi,
     series,
     sin,
@@ -30,6 +34,7 @@ from derivations.information.free_products import M, U
 from derivations.notation import LAYERS, SIGMA_W, WIDTH
 
 SINGULAR = Symbol("s", real=True)
+ORDER = Symbol("t", real=True)
 ANGLE = Symbol("theta", real=True)
 RADIUS = Symbol("rho", positive=True)
 NORM = Symbol("s_max", positive=True)
@@ -50,18 +55,52 @@ def typical_rate() -> Expr:
     return digamma(WIDTH / Integer(2)) - log(WIDTH / Integer(2))
 
 
+def stretch_moments() -> Expr:
+    r"""E (chi^2_N / N)^t = (2/N)^t Gamma(N/2 + t) / Gamma(N/2), for t > -N/2.
+
+    >>> stretch_moments().subs(ORDER, 1).simplify()
+    1
+    """
+    return (Integer(2) / WIDTH) ** ORDER * gamma(WIDTH / Integer(2) + ORDER) / gamma(WIDTH / Integer(2))
+
+
 def is_typical_rate(formula: Expr) -> Decision:
     r"""Whether the formula is the mean logarithm of chi^2_N / N, the factor of one Gaussian layer in any direction.
 
-    E (chi^2_N / N)^t = (2/N)^t Gamma(N/2 + t) / Gamma(N/2); its derivative at t = 0 is the mean logarithm.
+    It is the derivative of the moments at t = 0.
     """
-    t = Symbol("t", real=True)
-    moments = (Integer(2) / WIDTH) ** t * gamma(WIDTH / Integer(2) + t) / gamma(WIDTH / Integer(2))
-    found = moments.diff(t).subs(t, 0)
+    found = stretch_moments().diff(ORDER).subs(ORDER, 0)
     instances = [equal(formula.subs(WIDTH, n), found.subs(WIDTH, n)) for n in (2, 4, 6)]
     return all_of(*instances, equal(formula, found.expand())).explain(
-        step("A Gaussian layer stretches every direction by an independent factor with the moments", moments),
+        step("A Gaussian layer stretches every direction by an independent factor with the moments", stretch_moments()),
         step("Its mean is 1, its mean logarithm", found),
+    )
+
+
+def slowest_rate() -> Expr:
+    r"""A lower bound 1 - E[1/y] of the mean logarithm of y = chi^2_N / N for N > 2, from log y >= 1 - 1/y.
+
+    >>> slowest_rate()
+    -2/(N - 2)
+    """
+    return factor(1 - gammasimp(stretch_moments().subs(ORDER, -1)))
+
+
+def is_wide_rate(formula: Expr) -> Decision:
+    r"""Whether the formula is the limit of the mean logarithm for N -> infinity, squeezed by Jensen's inequality."""
+    y = Symbol("y", positive=True)
+    gap = log(y) - 1 + 1 / y
+    return all_of(
+        equal(gap.diff(y), (y - 1) / y**2),
+        zero(gap.subs(y, 1)),
+        equal(gammasimp(stretch_moments().subs(ORDER, 1)), Integer(1)),
+        equal(limit(slowest_rate(), WIDTH, oo), formula),
+        equal(Integer(0), formula),
+    ).explain(
+        step("A Gaussian layer stretches every direction by an independent factor with the moments", stretch_moments()),
+        step("The mean is 1, so that by Jensen's inequality the mean logarithm is at most", Integer(0)),
+        step("A logarithm is at least 1 less the inverse, so the mean logarithm is at least", slowest_rate()),
+        step("Both bounds meet at", Integer(0)),
     )
 
 
@@ -170,7 +209,8 @@ def is_input_gain(formula: Expr) -> Decision:
             "What a layer adds to the squared length of the tangent along the input:", (TAU - 1) * MAP_SLOPE ** (2 * n)
         ),
         step("summed over the layers:", input_gain()),
-        step("For tanh at small lengths this is e^{-4 q L}, one singular value that leaves the rest of the spectrum."),
+        step("For tanh the two factors at small lengths q are", small_length_gain()),
+        step("so that the gain is e^{-4 q L}: one singular value leaves the rest of the spectrum."),
     )
 
 
