@@ -101,7 +101,7 @@ def ceiling() -> Expr:
 
 
 def is_ceiling(formula: Expr) -> Decision:
-    """The other eigenvalues are no smaller than the smallest; with two levels there is equality."""
+    """The other eigenvalues are no smaller than the smallest, by a mean gap; with two levels there is equality."""
     top, gap, more = (
         Symbol("top", real=True),
         Symbol("gap", nonnegative=True),
@@ -114,7 +114,7 @@ def is_ceiling(formula: Expr) -> Decision:
         nonnegative(expand((formula.subs(TRACE, trace) - top).subs(ENTRIES, 2 + more))),
         zero(formula.subs(two) - levels["largest"]),
     ).explain(
-        step("If all eigenvalues between exceed the smallest by a gap, the trace is", trace),
+        step("If the eigenvalues between exceed the smallest by some gap on average, the trace is", trace),
         step("so the largest one is at most", formula),
         step("with equality for equally correlated inputs, where it is", levels["largest"]),
     )
@@ -135,10 +135,7 @@ def is_not_inverse(formula: Expr) -> Decision:
     numbers = {"kappa_1": "2", "kappa_2": "1", "formula": str(found), "lambda_max": str(levels["largest"])}
     return Decision("refuted", "two inputs", numbers).explain(
         step("With two inputs and kernel entries 2 and 1 the formula gives", found),
-        step(
-            "but the larger eigenvalue is half the sum of the entries",
-            levels["largest"],
-        ),
+        step("but the larger eigenvalue is half the sum of the entries", levels["largest"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""The Fisher matrix averaged over weights: the one object for which the printed bounds hold."""
+"""The Fisher matrix averaged over weights: the one object for which the printed bounds can hold."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ FALSE_ALARM = 1e-4
 average = Claim(
     "curvature-bound.averaged-fisher",
     source="B section 3, theorem",
-    says="Averaged over weights, the Fisher matrix has a largest eigenvalue that is smaller by the width, far below "
-    "the printed bounds.",
+    says="Averaged over weights, the Fisher matrix of critical networks with odd activation has as its largest "
+    "eigenvalue that of the second moments of inputs and bias, times the mean squared length of a column of the first "
+    "layer's Jacobian.",
     formula=theory.averaged_largest,
     lhs=r"\lambda_{\max}(\mathbb{E}_W G)",
     given=(CRITICAL, ODD),
@@ -37,8 +38,10 @@ average = Claim(
         "second moments without the bias": lambda: MOMENT_0 * FROBENIUS**2 / WIDTH,
         "not divided by the width": lambda: BIASED_MOMENT * FROBENIUS**2,
     },
-    remark="For this matrix the printed bounds are true, but no network has it: the mean over networks of the largest "
-    "eigenvalue is larger by about the width. Taking the average inside is what the printed derivation does.",
+    remark="For this matrix the printed bounds hold, the one for small means as long as the second moments do not "
+    "exceed the width over the number of outputs. But no network has it: isometric ones with a unit readout have a "
+    "largest eigenvalue that is larger by the product of width and depth over the number of outputs. Taking the average "
+    "inside is what the printed derivation does.",
 )
 
 

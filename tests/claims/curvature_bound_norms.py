@@ -32,6 +32,7 @@ from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree
 from tests.checker.evidence import Bound
 from tests.claims.critical import Sample, critical_sample
+from tests.claims.curvature_bound_printed import LARGE_MEAN
 from tests.claims.settings import sizes
 
 _OFF_DIAGONAL = (SAMPLES - 1) * KAPPA_2**2
@@ -48,8 +49,8 @@ norm = Claim(
         "the diagonal alone": lambda: sqrt(KAPPA_1**2 / SAMPLES),
         "not averaged over samples": lambda: sqrt(KAPPA_1**2 + _OFF_DIAGONAL),
     },
-    remark="It needs two numbers of the kernel and no singular value of any weight: it is blind to the ensemble. In "
-    "the limit of wide layers so is the largest eigenvalue.",
+    remark="It needs two numbers of the kernel and no singular value of any weight. Taken from the limit of wide "
+    "layers, as there, they do not know the ensemble; but neither does the largest eigenvalue in that limit.",
 )
 
 printed = Claim(
@@ -60,10 +61,12 @@ printed = Claim(
     control=theory.frobenius_of_kernel,
     corrected_by=("curvature-bound.frobenius-norm",),
     lhs=r"\lVert G \rVert_F",
+    given=(LARGE_MEAN,),
     near_misses=dict(norm.near_misses),
     falsifiers=dict(norm.falsifiers),
-    remark="The one depends on the number of samples, the other does not; with one output, where both kinds of norm "
-    "agree, the printed variant need not even be an upper bound.",
+    remark="The one depends on the number of samples and on their overlaps in every layer, the other knows samples by "
+    "two moments of the inputs alone. With one output, where both kinds of norm agree, the printed variant need not "
+    "even be an upper bound. It is the second case of the theorem, for a mean input longer than 1.",
 )
 
 
@@ -124,7 +127,7 @@ def single_output(
     )
 )
 @printed.check(
-    grid(activation=["tanh"], ensemble=["orthogonal"], depth=[3], width=[8], qstar=[0.5], samples=[1, 7], seed=[0])
+    grid(activation=["tanh"], ensemble=["orthogonal"], depth=[3], width=[8], qstar=[2.0], samples=[1, 2], seed=[0])
     + grid(activation=["linear"], ensemble=["orthogonal"], depth=[3], width=[8], qstar=[2.0], samples=[1, 4], seed=[0])
 )
 def dense_matrix(formula, **case):

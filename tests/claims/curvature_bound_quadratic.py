@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +16,7 @@ from numerics.ensembles import gaussian_inputs, perceptron
 from numerics.perceptrons import output_jacobians
 from tests.checker.bounds import rounding
 from tests.checker.claim import Assumption, Claim, grid
-from tests.checker.compare import agree, at_most
+from tests.checker.compare import agree, at_most, vanishes
 from tests.claims.critical import Sample
 from tests.claims.curvature_bound_printed import Measured, measure
 
@@ -23,12 +24,11 @@ factor = Claim(
     "curvature-bound.common-factor",
     source="B section 3",
     says="All summands of the printed bounds contain the spectral norm of the first layer's Jacobian.",
-    formula=theory.case_one,
+    formula=theory.printed,
     lhs=r"\lambda_{\max}(G)",
     relation=r"\le",
     falsifiers={"the corrected bound": theory.corrected},
-    near_misses={"squared norms of later layers": lambda: {**theory.case_one(), "later": CURVED * S_B**2}},
-    about_networks=False,
+    near_misses={"squared norms of later layers": lambda: {**theory.printed(), "small mean, later": CURVED * S_B**2}},
     mutate=False,
     remark="True by inspection, for both cases, and a warning: later layers move the outputs whatever the first one "
     "does, so a bound with this factor cannot hold without the assumption that no later norm is larger.",
@@ -37,8 +37,27 @@ factor = Claim(
 
 @factor.proof(generic_in="depth, widths, inputs, likelihood")
 def without_the_first_jacobian(formula):
-    """Set the norm to zero; the second case has the same factors."""
+    """Set the norm to zero in the shares of both cases."""
     return theory.common_factor(formula)
+
+
+@lru_cache(maxsize=16)
+def cut_networks(activation: str, depth: int, likelihood: str, seed: int) -> Measured:
+    """Orthogonal networks whose second layer has no weights: the outputs do not see the first pre-activations."""
+    draw = generator(seed)
+    net = perceptron((12,) * (depth + 1), 3, draw, activation=activation, sigma_b=0.3)
+    first, second, *others = net.weights
+    cut = replace(net, weights=(first, torch.zeros_like(second), *others))
+    return measure(Sample(cut, gaussian_inputs(12, 4, 1.0, draw) + 1.0), likelihood)
+
+
+@factor.check(grid(activation=["linear", "tanh"], depth=[3], likelihood=["identity", "softmax"], seed=[0]))
+def networks_cut_behind_the_first_layer(formula, **case):
+    """The bounds of full networks whose first Jacobian is zero, while later layers move the outputs."""
+    found = cut_networks(**case)
+    shares = np.concatenate([np.ravel(evaluate(share, found.letters)) for share in formula.values()])
+    top = float(found.tops.max())
+    return vanishes(shares, bound=rounding(top, found.operations), scale=top).on(found.sample)
 
 
 def _first_is_largest(sample: Sample) -> bool:

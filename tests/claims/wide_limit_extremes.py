@@ -9,6 +9,7 @@ import torch
 from sympy import sqrt
 
 from derivations.compiled import evaluate
+from derivations.decide import all_of
 from derivations.information import curvature_bound
 from derivations.information import wide_limit as theory
 from derivations.information.curvature_bound import AUGMENTED, MOMENT, NORM
@@ -38,8 +39,8 @@ ceiling = Claim(
         "inverse": theory.inverse_relation,
         "mean in place of the trace": lambda: TRACE / ENTRIES + (ENTRIES - 1) * SMALLEST,
     },
-    remark="Affine, not inverse, and at a fixed trace alone. Along the critical line the trace grows with $`q^*`$, and "
-    "largest and smallest eigenvalue grow together.",
+    remark="Affine, not inverse, and at a fixed trace alone. Along the critical line the trace grows with $`q^*`$ on "
+    "average, and with it both eigenvalues can grow, as in the figure.",
 )
 
 inverse = Claim(
@@ -126,7 +127,8 @@ def along_the_critical_line(formula):
         log_y=True,
     )
     return Figure(
-        "Along the critical line the largest and the smallest eigenvalue grow together, 20 layers of 100 neurons.",
+        "One draw of networks along the critical line, 20 layers of 100 neurons: its largest and its smallest "
+        "eigenvalue grow together.",
         (panel,),
     )
 
@@ -147,8 +149,15 @@ small = Claim(
         "inputs without the bias": lambda: DEPTH * MOMENT * NORM**2,
     },
     remark="The deviation vanishes like $`q^*`$. So the most isometric networks have the curvature of a linear "
-    "network, proportional to their depth, whatever their Jacobian.",
+    "network, proportional to their depth, although the singular values of all their Jacobians are near one.",
 )
+
+
+@small.proof(instances="the limit itself, orthogonal networks without nonlinearity")
+def linear_networks_attain_the_bound(formula):
+    """The bound with the bias as an input holds for every layer, and isometric linear networks attain it."""
+    share = formula / DEPTH
+    return all_of(curvature_bound.is_bias_as_input(share), curvature_bound.is_attained_on_data(share))
 
 
 @lru_cache(maxsize=32)
@@ -218,7 +227,7 @@ def edge(ensemble: str, depth: int, width: int, qstar: float, seed: int) -> floa
     return float(largest_singular_value(sample.found).square().mean())
 
 
-@ensembles.check(grid(depth=[2], width=[24], qstar=[0.5, 2.0], samples=[3], seed=[0]))
+@ensembles.check(grid(depth=[1, 2], width=[32], qstar=[0.5], samples=[3], seed=[0]))
 def both_ensembles(formula, depth, width, qstar, samples, seed):
     """Largest eigenvalues of both ensembles, extrapolated to infinite width, and their ratio."""
     means, errors = [], []
