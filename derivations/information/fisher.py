@@ -209,14 +209,29 @@ def remainder_signs() -> tuple[Integer, Integer]:
 
 
 def are_remainder_signs(formula: tuple[Expr, Expr]) -> Decision:
-    """Whether the signs are those of two weights on one path of linear or rectified units, and so of all weights."""
+    """Whether the signs are those of two weights on one path, and so of all weights, units straight or input single."""
     first, second, before, above, slope = symbols("w_1 w_2 x a g", real=True, nonzero=True)
     outputs = above * second * first * before
     bend = hessian(slope * outputs, (first, second))
     c = Symbol("c", positive=True)
     low, high = sorted(sympy.Matrix([[0, c], [c, 0]]).eigenvals(), key=lambda value: value.subs(c, 1))
-    return all_of(zero(bend[0, 0]), zero(bend[1, 1]), zero(formula[0] - low / c), zero(formula[1] - high / c)).explain(
+    t, move, speed, arc, rise, bent = symbols("t v p r f_1 f_2", real=True, nonzero=True)
+    upper = sympy.expand((second + move * t) * (speed * t + arc * t**2) - second * speed * t)
+    along = (rise * upper + bent * upper**2 / 2).expand().coeff(t, 2)
+    reached = [along.subs(move, (sign / rise - second * arc) / speed) - sign for sign in formula]
+    return all_of(
+        zero(bend[0, 0]),
+        zero(bend[1, 1]),
+        zero(formula[0] - low / c),
+        zero(formula[1] - high / c),
+        *(zero(gap) for gap in reached),
+    ).explain(
         step("Outputs are linear in each weight by itself, and bilinear in two of different layers,", outputs),
         step("so the term of second derivatives has no diagonal; for two weights of one path it is", bend),
         step("with one negative and one positive eigenvalue. Those of the whole matrix lie outside them:", formula),
+        step(
+            "Bent units: at a single input let the upper bias keep the pre-activation to first order. It then moves by"
+        ),
+        step("a square of t, v the move of the upper weight and p, r those of the unit below,", upper),
+        step("and the output, whose slope is $`f_1`$, by what takes both signs with v, the bend left out:", along),
     )

@@ -17,16 +17,16 @@ from tests.claims.loss import Widths
 
 DEEP = Assumption("two hidden layers", "there are at least two hidden layers", lambda sample: sample.net.depth > 1)
 STRAIGHT = Assumption(
-    "linear or rectified units",
-    "between kinks the activation is a straight line",
-    lambda sample: sample.net.activation in ("linear", "relu", "hard-tanh"),
+    "straight units or one input",
+    "between kinks the activation is a straight line, or there is a single input",
+    lambda sample: sample.net.activation in ("linear", "relu", "hard-tanh") or sample.x.shape[-1] == 1,
 )
 
 remainder = Claim(
     "fisher.hessian-remainder",
     source="B eq. 7",
-    says="With linear or rectified units, what the Hessian of the loss has beyond the Fisher form has eigenvalues of "
-    "both signs, unless no path carries a slope of the loss.",
+    says="At a single input, or with linear or rectified units, what the Hessian of the loss has beyond the Fisher form "
+    "has eigenvalues of both signs, unless no path carries a slope of the loss.",
     formula=fisher.remainder_signs,
     lhs=r"\mathrm{sign}\, \lambda_{\min},\ \lambda_{\max} \text{ of } H - J^{\mathsf T} H_g J",
     given=(DEEP, STRAIGHT),
@@ -39,22 +39,24 @@ remainder = Claim(
     remark=(
         "Two weights on one path enter the outputs as a product, and a product bends both ways. It is this term that "
         "can give the Hessian negative eigenvalues, and that the Fisher matrix leaves out. Bent units add a diagonal, "
-        "which can make the term definite."
+        "which the biases of the layer undo at one input."
     ),
     mutate=False,
 )
 
 
-@remainder.proof(generic_in="depth from two layers on, widths, loss; linear or rectified units")
+@remainder.proof(generic_in="depth from two layers on, widths, loss, activation")
 def two_weights_of_one_path(formula):
     """Two weights of one path make an indefinite principal part, which the whole matrix cannot undo."""
     return fisher.are_remainder_signs(formula)
 
 
 @lru_cache(maxsize=32)
-def ends(depth: int, widths: Widths, likelihood: str, activation: str, seed: int) -> tuple[Labelled, list[int]]:
+def ends(
+    depth: int, widths: Widths, likelihood: str, activation: str, seed: int, samples: int = 3
+) -> tuple[Labelled, list[int]]:
     """Signs of the outermost eigenvalues beyond rounding, for a label of the data, the inputs averaged."""
-    found = labelled(depth, widths, likelihood, seed, activation)
+    found = labelled(depth, widths, likelihood, seed, activation, samples)
     fisher_form = found.jacobian.mT @ found.hessians @ found.jacobian
     values = torch.linalg.eigvalsh((-found.seconds[-1] - fisher_form).mean(0))[[0, -1]]
     error = found.rounding(float(found.seconds[-1].abs().max())).total * len(found.flat)
@@ -66,10 +68,11 @@ def ends(depth: int, widths: Widths, likelihood: str, activation: str, seed: int
     + grid(
         depth=[2], widths=["narrowing", "widening"], likelihood=["softmax"], activation=["relu", "hard-tanh"], seed=[1]
     )
+    + grid(depth=[2, 3], widths=["wide"], likelihood=KINDS, activation=["tanh"], seed=[0], samples=[1])
 )
-def outermost_eigenvalues(formula, depth, widths, likelihood, activation, seed):
+def outermost_eigenvalues(formula, depth, widths, likelihood, activation, seed, samples=3):
     """Hessians of full networks for labels of the data, less the Fisher form."""
-    found, signs = ends(depth, widths, likelihood, activation, seed)
+    found, signs = ends(depth, widths, likelihood, activation, seed, samples)
     return equal(signs, [int(sign) for sign in formula]).on(found.sample)
 
 
