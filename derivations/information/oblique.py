@@ -7,6 +7,7 @@ are orthogonal to w; r is the length of the velocity of a step. Source: B append
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from sympy import Expr, Symbol, cos, diff, expand_trig, sin
@@ -99,6 +100,7 @@ def great_circle(end: Expression) -> Decision:
     )
 
 
+@lru_cache(maxsize=32)
 def parallel(end: Expression) -> Decision:
     r"""Whether t -> T is parallel along the great circle: T(0) = xi and dT/dt = -\gamma (\gamma'^T T)."""
     curve, carried = in_time(exponential()), in_time(end)
