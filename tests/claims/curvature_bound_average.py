@@ -40,8 +40,8 @@ average = Claim(
     },
     remark="For this matrix the printed bounds hold, the one for small means as long as the second moments do not "
     "exceed the width over the number of outputs. But no network has it: isometric ones with a unit readout have a "
-    "largest eigenvalue that is larger by the product of width and depth over the number of outputs. Taking the average "
-    "inside is what the printed derivation does.",
+    "largest eigenvalue that is larger by the product of width and depth over the number of outputs. Taking the "
+    "average inside is what the printed derivation does.",
 )
 
 
