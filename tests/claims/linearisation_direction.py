@@ -15,7 +15,7 @@ from tests.checker.evidence import Evidence
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.linearisation import INTERVALS, network_course, on_grid
 
-CASES = grid(widths=["wide"], outputs=[1, 2], samples=[3], shift=[0.5], horizon=[1.0], repeat=[0])
+CASES = grid(widths=["wide"], outputs=[2], samples=[3], shift=[0.5], horizon=[1.0], repeat=[0])
 
 
 def derivative(formula, widths: str, outputs: int, samples: int, shift: float, horizon: float, seed: int) -> Evidence:
@@ -78,7 +78,7 @@ def raised_kernel(formula, widths, outputs, samples, shift, horizon, repeat, see
     return intervention(formula, widths, outputs, samples, shift, horizon, seed)
 
 
-@direction.figure
+@direction.figure(slow=True)
 def distances(formula):
     """Distance over time for one network whose kernel is raised by a constant."""
     series = []
