@@ -229,9 +229,8 @@ def are_remainder_signs(formula: tuple[Expr, Expr]) -> Decision:
         step("Outputs are linear in each weight by itself, and bilinear in two of different layers,", outputs),
         step("so the term of second derivatives has no diagonal; for two weights of one path it is", bend),
         step("with one negative and one positive eigenvalue. Those of the whole matrix lie outside them:", formula),
-        step(
-            "Bent units: at a single input let the upper bias keep the pre-activation to first order. It then moves by"
-        ),
-        step("a square of t, v the move of the upper weight and p, r those of the unit below,", upper),
-        step("and the output, whose slope is $`f_1`$, by what takes both signs with v, the bend left out:", along),
+        step("Bent units: at a single input the upper bias can keep the pre-activation as it is to first order. While"),
+        step("the unit below moves by $`p t + r t^2`$ and the upper weight by $`v t`$, it then moves by", upper),
+        step("The bend does not matter to second order. By its slope $`f_1`$ the unit moves at $`t^2`$ by", along),
+        step("which is linear in v: it takes both signs."),
     )

@@ -25,8 +25,8 @@ STRAIGHT = Assumption(
 remainder = Claim(
     "fisher.hessian-remainder",
     source="B eq. 7",
-    says="At a single input, or with linear or rectified units, what the Hessian of the loss has beyond the Fisher form "
-    "has eigenvalues of both signs, unless no path carries a slope of the loss.",
+    says="At a single input, or with linear or rectified units, what the Hessian of the loss has beyond the Fisher "
+    "form has eigenvalues of both signs, unless no path carries a slope of the loss.",
     formula=fisher.remainder_signs,
     lhs=r"\mathrm{sign}\, \lambda_{\min},\ \lambda_{\max} \text{ of } H - J^{\mathsf T} H_g J",
     given=(DEEP, STRAIGHT),
