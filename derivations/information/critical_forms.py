@@ -9,7 +9,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from flint import arb
-from sympy import Add, Expr, Float, Integer, Rational, Symbol, diff, exp, expand, pi, series, solve, tanh
+from sympy import QQ, Add, Expr, Float, Integer, Rational, Symbol, diff, exp, expand, pi, ring, solve
+from sympy.polys.ring_series import rs_pow, rs_series_inversion, rs_tanh, rs_trunc
+from sympy.polys.rings import PolyElement
 
 from derivations.decide import Decision, all_of, enclosed, equal, step, zero
 from derivations.information.critical_line import bias_variance, critical_balls, precision, slope_moment
@@ -48,6 +50,11 @@ def erf_line() -> dict[Symbol, Expr]:
     }
 
 
+@lru_cache(maxsize=128)
+def _equal(one: Expr, other: Expr) -> Decision:
+    return equal(one, other)
+
+
 def is_erf_line(formula: dict[Symbol, Expr]) -> Decision:
     r"""Whether a mapping is the critical line of erf: Gaussian integrals for the slopes, Stein's identity for E phi^2.
 
@@ -60,12 +67,12 @@ def is_erf_line(formula: dict[Symbol, Expr]) -> Decision:
     rate, truth = diff(moment, QSTAR), first / (1 + pi * QSTAR / 2)
     sign = enclosed(rate.subs(QSTAR, 1), {}, ">")
     return all_of(
-        equal(formula[MU_K], slopes),
-        equal(formula[SIGMA_W**2] * first, 1),
-        equal(formula[SPREAD], second / first**2 - 1),
-        equal(rate**2, truth**2),
+        _equal(formula[MU_K], slopes),
+        _equal(formula[SIGMA_W**2] * first, Integer(1)),
+        _equal(formula[SPREAD], second / first**2 - 1),
+        _equal(rate**2, truth**2),
         sign,
-        equal(moment.subs(QSTAR, 0), 0),
+        _equal(moment.subs(QSTAR, 0), Integer(0)),
     ).explain(
         step("The slope is a Gaussian function, so its powers integrate to", slopes),
         step("Stein's identity gives the derivative of $`E \\phi^2`$ by the length, with no special function:", truth),
@@ -80,16 +87,18 @@ def moment_series(kind: str, k: int, terms: int = 5) -> tuple[Rational, ...]:
     >>> moment_series("value", 1)
     (0, 1, -2, 17/3, -62/3)
     """
-    functions = {"value": tanh(U) ** (2 * k), "slope": (1 - tanh(U) ** 2) ** (2 * k)}
+    _, u = ring("u", QQ)
+    tangent = rs_tanh(u, u, 2 * terms)
+    functions = {"value": (tangent, 2 * k), "slope": (1 - rs_pow(tangent, 2, u, 2 * terms), 2 * k)}
     if kind not in functions:
         raise ValueError(f"kind: {kind!r} given, allowed: value, slope")
-    taylor = series(functions[kind], U, 0, 2 * terms).removeO()
-    found = expand(polynomial_mean(taylor, QSTAR))
+    base, power = functions[kind]
+    found = expand(polynomial_mean(rs_pow(base, power, u, 2 * terms).as_expr(U), QSTAR))
     return tuple(Rational(found.coeff(QSTAR, n)) for n in range(terms))
 
 
-def _as_series(kind: str, k: int, terms: int) -> Expr:
-    return Add(*(c * QSTAR**n for n, c in enumerate(moment_series(kind, k, terms))))
+def _as_series(kind: str, k: int, variable: PolyElement, terms: int) -> PolyElement:
+    return sum(QQ(c.p, c.q) * variable**n for n, c in enumerate(moment_series(kind, k, terms)))
 
 
 def tanh_line(order: int = 3) -> dict[Symbol, Expr]:
@@ -104,16 +113,18 @@ def tanh_line(order: int = 3) -> dict[Symbol, Expr]:
 @lru_cache(maxsize=8)
 def _tanh_line(order: int) -> tuple[tuple[Symbol, Expr], ...]:
     terms = order + 2
-    slope, fourth, square = (_as_series(*what, terms) for what in (("slope", 1), ("slope", 2), ("value", 1)))
+    _, q = ring("q", QQ)
+    slope, fourth, square = (_as_series(*what, q, terms) for what in (("slope", 1), ("slope", 2), ("value", 1)))
+    weight = rs_series_inversion(slope, q, terms)
 
-    def cut(expr: Expr, last: int) -> Expr:
-        return series(expr, QSTAR, 0, last + 1).removeO()
+    def cut(found: PolyElement, last: int) -> Expr:
+        return rs_trunc(found, q, last + 1).as_expr(QSTAR)
 
     return (
-        (SIGMA_W**2, cut(1 / slope, order)),
-        (SIGMA_B**2, cut(QSTAR - square / slope, order + 1)),
+        (SIGMA_W**2, cut(weight, order)),
+        (SIGMA_B**2, cut(q - square * weight, order + 1)),
         (SECOND_MOMENT, cut(square, order + 1)),
-        (SPREAD, cut(fourth / slope**2 - 1, order)),
+        (SPREAD, cut(fourth * weight**2 - 1, order)),
     )
 
 
@@ -198,9 +209,7 @@ def is_critical_table(formula: dict[Rational, tuple[Expr, ...]], digits: int = 4
                     witness = {"q": str(q), "column": str(place + 1), "given": str(entry), "value": ball.str(CERTIFIED)}
                     return Decision("refuted" if off > 10 else "undecided", "ball arithmetic", witness)
     return Decision("proved", "ball arithmetic: each entry is within a unit of its fifteenth digit").explain(
-        step(
-            "Balls that contain the integrals, by quadrature with proved error bounds, and the two conditions."
-        )
+        step("Balls that contain the integrals, by quadrature with proved error bounds, and the two conditions.")
     )
 
 

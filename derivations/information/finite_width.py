@@ -63,13 +63,17 @@ def is_sphere_kurtosis(formula: Expr) -> Decision:
 def gaussian_kurtosis() -> Expr:
     r"""E h^4 / (E h^2)^2 = 3 (1 + v / N)^{l-1} over networks, v the relative variance of a squared activation.
 
-    Exact for linear networks without biases (v = 2), and for every activation in layer 2 with v of layer 1.
+    Exact in every layer of linear networks without biases (v = 2), and in layer 2 for every activation, where v is
+    the relative variance of sigma_w^2 phi(h^1)^2 + sigma_b^2. Elsewhere fluctuations of the length change v.
     """
     return 3 * (1 + RELATIVE_VARIANCE / WIDTH) ** (LAYER - 1)
 
 
 def is_gaussian_kurtosis(formula: Expr) -> Decision:
-    """Whether a formula gains, layer by layer, the factor of the mean square of a mean of N independent squares."""
+    """Whether a formula gains, layer by layer, the mean square of a mean of N independent squares.
+
+    Independence and the same v in each layer need linear networks; layer 2 needs neither.
+    """
     # (1/N sum y)^2 for independent y of mean 1: N diagonal pairs with E y^2 = 1 + v, N (N - 1) others with 1
     factor = (WIDTH * (1 + RELATIVE_VARIANCE) + WIDTH * (WIDTH - 1)) / WIDTH**2
     following = formula.subs(LAYER, LAYER + 1)
@@ -127,7 +131,10 @@ def is_same_layer(formula: Expression) -> Decision:
         parts["rank one" if word else ""] += coefficient
     diagonal, off = parts[""] + parts["rank one"], parts["rank one"]
     return all_of(equal(off, MEAN**2), equal(diagonal, SECOND_MOMENT)).explain(
-        step("Two neurons of a layer are independent given the layer below, with the same law:", MEAN**2),
+        step(
+            "Two neurons are independent given the layer below, with one law where the length is sharp:",
+            MEAN**2,
+        ),
         step("A neuron with itself:", SECOND_MOMENT),
     )
 

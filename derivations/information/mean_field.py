@@ -6,6 +6,8 @@ sigma_b^2; q^l is the variance of h^l. Source: B section 2.2, eqs. 3-5.
 
 from __future__ import annotations
 
+from functools import cache
+
 from sympy import Add, Expr, Integer, Poly, Symbol, cosh, diff, expand, factorial, sinh, sqrt, symbols, tanh
 
 from derivations.decide import Decision, all_of, equal, positive, step
@@ -29,6 +31,7 @@ from derivations.notation import Q_BELOW, QSTAR, SIGMA_B, SIGMA_W
 INPUTS = Symbol("N^{0}", integer=True, positive=True)
 INPUT_SQUARE = Symbol(r"{\Vert x^{0} \Vert^{2}}", positive=True)
 ACTIVATED_SQUARE = Symbol(r"{\Vert \phi(x^{0}) \Vert^{2}}", positive=True)
+_DROP = (U - sinh(U) * cosh(U)) / cosh(U) ** 2
 
 
 def length_map(q: Expr = Q_BELOW) -> Expr:
@@ -100,14 +103,19 @@ def _at_cubic(formula: Expr, truth: Expr) -> Decision:
         return Decision("undecided", str(error))
 
 
+@cache
 def _length(q: Expr) -> Expr:
     return SIGMA_W**2 * polynomial_mean(cubic() ** 2, q) + SIGMA_B**2
 
 
+@cache
+def _normalised() -> Decision:
+    return equal(integrated(mean(Integer(1))), 1)
+
+
 def is_length_map(formula: Expr) -> Decision:
     """Whether a formula is sigma_w^2 E phi^2 + sigma_b^2 for every cubic phi, the mean taken by counting pairings."""
-    normalised = equal(integrated(mean(Integer(1))), 1)
-    return all_of(normalised, _at_cubic(formula, _length(Q_BELOW))).explain(
+    return all_of(_normalised(), _at_cubic(formula, _length(Q_BELOW))).explain(
         step("Given the layer below, $`h^l`$ has the variance of a weighted sum: the mean square of", PHI(U)),
         step("over the neurons below, for a cubic by counting pairings:", polynomial_mean(cubic() ** 2, Q_BELOW)),
         step("times $`\\sigma_w^2`$, plus the biases. The measure has total mass 1:", measure()),
@@ -135,23 +143,25 @@ def is_map_slope(formula: Expr) -> Decision:
 def is_gain_slope(formula: Expr) -> Decision:
     r"""Whether a formula is d(V(q)/q)/dq of the length map V, for every cubic phi; with its sign for tanh.
 
-    phi (u phi' - phi) < 0 for tanh because u < sinh u cosh u: each Taylor coefficient of the difference is positive.
+    phi (u phi' - phi) < 0 for tanh because u < sinh u cosh u for u > 0: they agree at 0,
+    and the derivative of the difference is 2 sinh^2 u.
     """
     truth = diff(_length(Q_BELOW) / Q_BELOW, Q_BELOW)
-    inner = U * diff(tanh(U), U) - tanh(U)
-    hyperbolic = (U - sinh(U) * cosh(U)) / cosh(U) ** 2
-    return all_of(_at_cubic(formula, truth), equal(inner, hyperbolic), _below_product()).explain(
+    return all_of(_at_cubic(formula, truth), _gain_falls()).explain(
         step("The gain of a layer is length out over length in. Its derivative, for a cubic:", truth),
-        step("For tanh the integrand is $`\\phi`$ times", hyperbolic),
+        step("For tanh the integrand is $`\\phi`$ times", _DROP),
         step("which has the opposite sign, because $`u < \\sinh u \\cosh u`$ for $`u > 0`$: the gain falls strictly."),
-        step("A rising map with a falling gain meets the diagonal once and draws every length there, from both sides."),
+        step("The map rises with the length, as $`\\phi^2`$ does; it is bounded, so its gain falls to 0."),
+        step("Where the gain starts above 1, it is 1 once, and lengths are drawn there from both sides."),
     )
 
 
-def _below_product() -> Decision:
-    r"""sinh u cosh u - u > 0 for u > 0: it vanishes at 0 and its derivative is 2 sinh^2 u."""
+@cache
+def _gain_falls() -> Decision:
+    r"""u phi' - phi < 0 for tanh and u > 0: sinh u cosh u - u vanishes at 0 and its derivative is 2 sinh^2 u."""
     gap = sinh(U) * cosh(U) - U
-    return all_of(equal(gap.subs(U, 0), 0), equal(diff(gap, U), 2 * sinh(U) ** 2))
+    inner = U * diff(tanh(U), U) - tanh(U)
+    return all_of(equal(inner, _DROP), equal(gap.subs(U, 0), 0), equal(diff(gap, U), 2 * sinh(U) ** 2))
 
 
 def spare_variance() -> Expr:

@@ -43,3 +43,18 @@ def sampling(deviation: float, samples: int, false_alarm: float, comparisons: in
         raise ValueError(f"false_alarm: {false_alarm} given, allowed: between 0 and 1")
     quantile = -float(ndtri(false_alarm / (2 * comparisons)))
     return Bound(((f"sampling, false alarms {false_alarm:g}", quantile * deviation / math.sqrt(samples)),))
+
+
+def student(deviation: float, samples: int, false_alarm: float, comparisons: int = 1) -> Bound:
+    """Sampling error of a mean of normal numbers whose deviation is estimated from the same few samples.
+
+    As ``sampling``, with Student's quantile; ``deviation`` is the root mean square about the sample mean.
+    """
+    from scipy.special import stdtrit
+
+    if not 0 < false_alarm < 1:
+        raise ValueError(f"false_alarm: {false_alarm} given, allowed: between 0 and 1")
+    if samples < 2:
+        raise ValueError(f"samples: {samples} given, allowed: at least 2")
+    quantile = -float(stdtrit(samples - 1, false_alarm / (2 * comparisons)))
+    return Bound(((f"sampling, false alarms {false_alarm:g}", quantile * deviation / math.sqrt(samples - 1)),))

@@ -96,7 +96,7 @@ printed_same = Claim(
 )
 for one in (same, printed_same):
 
-    @one.proof(generic_in="width, activation, length")
+    @one.proof(generic_in="activation, length, where the length of the layer is sharp")
     def independent_neurons(formula):
         """Entries on and off the diagonal, by independence of the neurons of a layer."""
         return finite_width.is_same_layer(formula)
@@ -171,7 +171,8 @@ def _cross_case(formula, activation, width, alpha, beta, nets, data, seed):
     exact = rounding(10.0, 50 * width + len(rows))
     bound = exact if data else sampling(float(rows.std(0).max()), nets, FALSE_ALARM, 2)
     if activation == "relu":
-        # the length of the upper layer depends on the lower one: relative order 1 / N, below 3 / N for half-normal laws
+        # with v the conditional variance of the upper layer: its covariance with one neuron below changes the mean of
+        # sqrt(v) by at most 3 / (2 N), and its own spread lowers it by at most 5 / (8 N) for each layer in between
         bound = bound + remainder(3 / width * first * last)
     scale = (_moments(activation, alpha)[1] * _moments(activation, beta)[1]) ** 0.5
     return agree(rows.mean(0), _projected(predicted, sign), bound=bound, scale=scale).on(means)

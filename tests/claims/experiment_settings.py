@@ -68,11 +68,11 @@ def table_by_quadrature(formula, row):
     return agree(np.array([float(one) for one in numbers]) / exact, 1.0, bound=rounding(1.0, 20))
 
 
-@table.check(grid(row=[1, 2], width=[200], depth=[4], nets=[10]))
-def networks_of_the_table(formula, row, width, depth, nets, seed):
-    """Activations and squared slopes of orthogonal networks drawn at these lengths."""
+@table.check(grid(row=[1, 2], width=[300], nets=[20]))
+def networks_of_the_table(formula, row, width, nets, seed):
+    """Activations and squared slopes of orthogonal layers drawn at these lengths."""
     q, numbers = sorted(formula.items())[row]
-    sample, observed = statistics("tanh", float(q), width, depth, nets, seed)
+    sample, observed = statistics("tanh", float(q), width, nets, seed)
     _, _, *mu, square = map(float, numbers)
     return from_networks(observed, np.array([square, *mu]), width).on(sample)
 

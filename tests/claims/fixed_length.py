@@ -16,13 +16,13 @@ from derivations.information.gaussian_means import BEND, PHI, SLOPE, H, mean
 from derivations.notation import MU_1, MU_2, Q_BELOW, QSTAR, SIGMA_B, SIGMA_W
 from numerics.device import generator
 from numerics.ensembles import gaussian_inputs, perceptron
-from tests.checker.bounds import remainder, rounding, sampling
+from tests.checker.bounds import remainder, rounding, student
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, at_most
 from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import Sample, critical_sample
-from tests.claims.quadrature import BOUNDED, slope_moments, value
+from tests.claims.quadrature import BOUNDED, along, slope_moments, value
 
 FALSE_ALARM = 1e-6
 APART = 0.02
@@ -71,7 +71,7 @@ def _budget(found: Starts, samples: np.ndarray, span: float) -> Bound:
     This distance holds for functions with values in an interval of length 1; ``span`` is the length at hand.
     """
     (count, comparisons), width = samples.shape, found.sample.net.widths[0]
-    bound = sampling(float(samples.std(0).max()), count, FALSE_ALARM, comparisons) + rounding(1.0, 100 * width)
+    bound = student(float(samples.std(0).max()), count, FALSE_ALARM, comparisons) + rounding(1.0, 100 * width)
     spherical = found.sample.ensemble == "orthogonal" and found.sample.net.activation in BOUNDED
     return bound + remainder(span * 4 / (width - 4)) if spherical else bound
 
@@ -99,7 +99,7 @@ slope = Claim(
 fixed = Claim(
     "mean-field.fixed-length",
     source="B eq. 4",
-    says="Every starting length is drawn to one fixed length, from above and from below.",
+    says="In tanh networks every starting length is drawn to one fixed length, from above and from below.",
     formula=mean_field.gain_slope,
     lhs=r"\partial (q^l / q^{l-1}) / \partial q^{l-1}",
     uses=("mean-field.length-map",),
@@ -112,9 +112,10 @@ fixed = Claim(
     },
     falsifiers={"constant gain": lambda: 0 * Q_BELOW},
     remark=(
-        "The gain of a layer, length out over length in, falls strictly with the length for tanh, from far above 1 to "
-        "below: it is 1 exactly once. Since the map also rises, lengths move towards that point without jumping over "
-        "it. ReLU without biases has a constant gain, and every length is fixed."
+        "The gain of a layer, length out over length in, falls strictly with the length for tanh and tends to 0. With "
+        "biases, or with $`\\sigma_w > 1`$, it starts above 1, so it is 1 exactly once. Since the map also rises, "
+        "lengths move towards that point without jumping over it. ReLU and linear networks without biases have a "
+        "constant gain: on their critical lines every length is fixed."
     ),
 )
 
@@ -133,8 +134,8 @@ def derivative_of_the_gain(formula):
 
 @slope.check(
     grid(q=[0.5], activation=["tanh", "erf"], ensemble=["gaussian"], width=[100], nets=[200])
-    + grid(q=[0.5], activation=["tanh"], ensemble=["orthogonal"], width=[300], nets=[12])
-    + grid(q=[1 / 64], activation=["tanh", "linear"], ensemble=["orthogonal"], width=[150], nets=[16])
+    + grid(q=[0.5], activation=["tanh"], ensemble=["orthogonal"], width=[300], nets=[20])
+    + grid(q=[1 / 64], activation=["tanh", "linear"], ensemble=["orthogonal"], width=[150], nets=[20])
 )
 def difference_quotients(formula, q, activation, ensemble, width, nets, seed, depth=3):
     """Change of the length behind a layer over the change before it, for two nearby inputs of one network."""
@@ -143,21 +144,21 @@ def difference_quotients(formula, q, activation, ensemble, width, nets, seed, de
     observed = gaps[:, 1:] / gaps[:, :-1]
     # the mean slope between two lengths by Simpson's rule, at each network's own lengths
     low, high = found.lengths[:, :-1, 0], found.lengths[:, :-1, 1]
-    at = [value(formula, activation, _values(found, QSTAR, one)) for one in (low, (low + high) / 2, high)]
-    predicted = np.broadcast_to((at[0] + 4 * at[1] + at[2]) / 6, observed.shape)
+    lengths = np.stack([low, (low + high) / 2, high])
+    predicted = np.tensordot([1 / 6, 4 / 6, 1 / 6], along(formula, activation, QSTAR, lengths, _variances(found)), 1)
     # phi'^2 + phi phi'' lies between -1/3 and 1; the gain of gradients, 1, is what the slope is told apart from
     bound = _budget(found, observed - predicted, 4 / 3 * found.sigma_w**2)
     return agree(observed.mean(0), predicted.mean(0), bound=bound, scale=1.0).on(found.sample)
 
 
-def _values(found: Starts, symbol, lengths):
-    return {symbol: lengths, SIGMA_W: found.sigma_w, SIGMA_B: found.sigma_b}
+def _variances(found: Starts):
+    return {SIGMA_W: found.sigma_w, SIGMA_B: found.sigma_b}
 
 
 @fixed.check(
     grid(q=[0.5, 8.0], activation=["tanh"], ensemble=["gaussian"], width=[100], nets=[100])
-    + grid(q=[0.5], activation=["erf"], ensemble=["gaussian"], width=[100], nets=[100])
-    + grid(q=[0.5], activation=["tanh"], ensemble=["orthogonal"], width=[400], nets=[12])
+    + grid(q=[0.5], activation=["erf"], ensemble=["gaussian"], width=[100], nets=[200])
+    + grid(q=[0.5], activation=["tanh"], ensemble=["orthogonal"], width=[400], nets=[24], depth=[2])
     + grid(q=[1 / 64], activation=["linear"], ensemble=["orthogonal"], width=[20], nets=[4])
 )
 def from_both_sides(formula, q, activation, ensemble, width, nets, seed, depth=3):
@@ -167,8 +168,8 @@ def from_both_sides(formula, q, activation, ensemble, width, nets, seed, depth=3
     observed = found.lengths[:, 1:] / below
     points, weights = np.polynomial.legendre.leggauss(8)
     halves = (below - q)[..., None] / 2
-    slopes = value(formula, activation, _values(found, Q_BELOW, q + halves * (1 + points)))
-    predicted = 1 + (np.broadcast_to(slopes, halves.shape[:-1] + points.shape) * weights * halves).sum(-1)
+    slopes = along(formula, activation, Q_BELOW, q + halves * (1 + points), _variances(found))
+    predicted = 1 + (slopes * weights * halves).sum(-1)
     flat = (observed - predicted).reshape(nets, -1)
     bound = _budget(found, flat, found.sigma_w**2 / float(below.min()))
     return agree(observed.mean(0), predicted.mean(0), bound=bound).on(found.sample)
@@ -185,7 +186,7 @@ def lengths_through_layers(formula):
         for k, side in enumerate(("from below", "from above")):
             path = [found.lengths[:, 0, k].mean()]
             for _ in layers[1:]:
-                values = _values(found, Q_BELOW, np.array(path[-1]))
+                values = {**_variances(found), Q_BELOW: np.array(path[-1])}
                 path.append(float(value(mean_field.length_map(), "tanh", values)))
             series.append(Series(f"theory, {side}", layers, np.array(path) / q))
             dots = found.lengths[..., k] / q
@@ -226,13 +227,13 @@ def _slopes(q: float, width: int, depth: int, nets: int, seed: int):
     return sample, torch.stack([s.square().flatten(1) for s in sample.found.slopes], 1).flatten(1).numpy()
 
 
-@regime.check(grid(q=[9e-4, 1 / 64, 0.5, 8.0], size=[1.5, 3.0], width=[100], depth=[4], nets=[10]))
+@regime.check(grid(q=[9e-4, 1 / 64, 0.5, 8.0], size=[1.5, 3.0], width=[100], depth=[4], nets=[20]))
 def slopes_far_from_the_mean(formula, q, size, width, depth, nets, seed):
     """The share of neurons whose squared slope is off by more than ``size`` standard deviations."""
     sample, squares = _slopes(q, width, depth, nets, seed)
     _, first, second, _ = slope_moments("tanh", q)
     t = size * (second / first**2 - 1) ** 0.5
     share = (np.abs(squares / first - 1) > t).mean(1)
-    bound = sampling(float(share.std()), nets, FALSE_ALARM) + rounding(1.0, 10)
+    bound = student(float(share.std()), nets, FALSE_ALARM) + rounding(1.0, 10)
     predicted = float(evaluate(formula, {MU_1: first, MU_2: second, DEVIATION: t}))
     return at_most(share.mean(), predicted, bound=bound).on(sample)

@@ -17,13 +17,13 @@ from derivations.notation import CHI, Q_BELOW, Q_LAYER, QSTAR, SIGMA_B, SIGMA_W
 from derivations.word_algebra import Letter
 from numerics.device import generator
 from numerics.ensembles import gaussian_inputs, perceptron
-from tests.checker.bounds import remainder, rounding, sampling
+from tests.checker.bounds import remainder, rounding, student
 from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, both
 from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import Sample
-from tests.claims.quadrature import BOUNDED, NODES, value
+from tests.claims.quadrature import BOUNDED, NODES, along, value
 
 FALSE_ALARM = 1e-6
 INPUT_LENGTH = 2.0
@@ -71,7 +71,7 @@ def allowance(ensemble: str, activation: str, width: int, differences: np.ndarra
     with values in [0, 1] (Diaconis and Freedman).
     """
     nets, comparisons = differences.shape
-    bound = sampling(float(differences.std(0).max()), nets, FALSE_ALARM, comparisons)
+    bound = student(float(differences.std(0).max()), nets, FALSE_ALARM, comparisons)
     bound = bound + rounding(10 * scale, 20 * width + len(NODES))
     if ensemble == "orthogonal" and activation in BOUNDED:
         bound = bound + remainder(scale * 4 / (width - 4))
@@ -186,7 +186,7 @@ FIRST = grid(
     variance=[4.0],
     sigma_w=[1.6],
     sigma_b=[0.0, 0.5],
-    nets=[200],
+    nets=[400],
 )
 for one in (first, printed_first):
 
@@ -250,35 +250,37 @@ def trace_of_one_layer(formula):
 
 
 WIDE = (
-    grid(ensemble=["gaussian"], activation=["tanh"], sigma_w=[1.8], sigma_b=[0.3], width=[160], nets=[60])
-    + grid(ensemble=["gaussian"], activation=["erf", "relu"], sigma_w=[1.3], sigma_b=[0.5], width=[160], nets=[120])
-    + grid(ensemble=["orthogonal"], activation=["tanh"], sigma_w=[1.4], sigma_b=[0.3], width=[400], nets=[10])
+    grid(ensemble=["gaussian"], activation=["tanh"], sigma_w=[1.8], sigma_b=[0.3], width=[100], nets=[160])
+    + grid(ensemble=["gaussian"], activation=["erf", "relu"], sigma_w=[1.3], sigma_b=[0.5], width=[100], nets=[240])
+    + grid(
+        ensemble=["orthogonal"], activation=["tanh"], sigma_w=[1.4], sigma_b=[0.3], width=[400], nets=[24], depth=[2]
+    )
     + grid(ensemble=["orthogonal"], activation=["linear"], sigma_w=[1.1], sigma_b=[0.0], width=[24], nets=[8])
 )
 
 
-def _mean_of_networks(formula, observed, values, found, activation):
+def _mean_of_networks(formula, observed, length, at, values, found, activation):
     """Observed (S, layers) against the formula at each network's own lengths, averaged over networks."""
-    predicted = np.broadcast_to(value(formula, activation, values), observed.shape)
+    predicted = along(formula, activation, length, at, values)
     width = found.sample.net.widths[0]
     bound = allowance(found.sample.ensemble, activation, width, observed - predicted, values[SIGMA_W] ** 2)
     return agree(observed.mean(0), predicted.mean(0), bound=bound, axis=range(observed.shape[1])).on(found.sample)
 
 
 @lengths.check(WIDE)
-def off_critical_layers(formula, ensemble, activation, sigma_w, sigma_b, width, nets, seed, depth=4):
+def off_critical_layers(formula, ensemble, activation, sigma_w, sigma_b, width, nets, seed, depth=3):
     """Mean squares of every layer over many networks, from the lengths of the layer below."""
     found = layers(ensemble, activation, sigma_w, sigma_b, width, depth, nets, seed)
-    values = {Q_BELOW: found.v[:, :-1], SIGMA_W: sigma_w, SIGMA_B: sigma_b}
-    return _mean_of_networks(formula, found.q[:, 1:], values, found, activation)
+    values = {SIGMA_W: sigma_w, SIGMA_B: sigma_b}
+    return _mean_of_networks(formula, found.q[:, 1:], Q_BELOW, found.v[:, :-1], values, found, activation)
 
 
 @gain.check(WIDE)
-def singular_values_of_layers(formula, ensemble, activation, sigma_w, sigma_b, width, nets, seed, depth=4):
+def singular_values_of_layers(formula, ensemble, activation, sigma_w, sigma_b, width, nets, seed, depth=3):
     """Mean squared singular values of every layer's Jacobian over many networks, from the lengths."""
     found = layers(ensemble, activation, sigma_w, sigma_b, width, depth, nets, seed)
-    values = {QSTAR: found.v, SIGMA_W: sigma_w, SIGMA_B: sigma_b}
-    return _mean_of_networks(formula, found.chi, values, found, activation)
+    values = {SIGMA_W: sigma_w, SIGMA_B: sigma_b}
+    return _mean_of_networks(formula, found.chi, QSTAR, found.v, values, found, activation)
 
 
 @lengths.figure
@@ -290,7 +292,7 @@ def maps_of_three_activations(formula):
         predicted = value(formula, activation, {Q_BELOW: starts, SIGMA_W: sigma_w, SIGMA_B: sigma_b})
         series = [Series("theory", starts, predicted), Series("diagonal", starts, starts, "reference")]
         for ensemble, style in (("gaussian", "simulation"), ("orthogonal", "marker")):
-            found = layers(ensemble, activation, sigma_w, sigma_b, 120, 5, 6, 1)
+            found = layers(ensemble, activation, sigma_w, sigma_b, 120, 4, 5, 1)
             x, y = found.v[:, :-1].ravel(), found.q[:, 1:].ravel()
             series.append(Series(ensemble, x, y, style))
         panels.append(Panel(activation, "length of the layer below", "length of the layer", tuple(series)))
