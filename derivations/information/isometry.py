@@ -7,9 +7,10 @@ abstract, introduction and section 2.
 from __future__ import annotations
 
 import random
+from functools import cache
 from typing import Any
 
-from sympy import Expr, Matrix, Rational, Symbol, exp, integrate, oo, pi, sqrt
+from sympy import Expr, Matrix, Rational, Symbol, exp, factor, integrate, oo, pi, sqrt
 
 from derivations import words
 from derivations.decide import Decision, all_of, equal, step
@@ -110,6 +111,7 @@ def second_moment_ratio() -> Expr:
     return ((n + 2) * (1 + 2 / n) ** DEPTH - (n - 1) * (1 - 1 / n) ** DEPTH) / 3
 
 
+@cache
 def _moment(order: int) -> Expr:
     g = Symbol("g", real=True)
     return integrate(g**order * exp(-(g**2) / 2), (g, -oo, oo)) / sqrt(2 * pi)
@@ -132,19 +134,27 @@ def one_gaussian_layer() -> tuple[Matrix, Matrix]:
     return Matrix([gram, trace]), Matrix([1, 1])
 
 
-def is_second_moment_ratio(formula: Expr) -> Decision:
-    """Whether a formula is the first entry of the d-th iterate, by induction over layers on each eigenvector."""
+@cache
+def _iterated() -> tuple[dict[Expr, Matrix], Matrix, Decision]:
+    """Eigenvalues and eigenvectors of the map of one layer, the start in their basis, and that this is right."""
     layer, start = one_gaussian_layer()
     eigen = {1 + 2 / WIDTH: Matrix([1, 1 / WIDTH]), 1 - 1 / WIDTH: Matrix([1, -2 / WIDTH])}
-    checks = [equal((layer * v - rate * v)[k], 0) for rate, v in eigen.items() for k in range(2)]
-    weights = Matrix([[v[k] for v in eigen.values()] for k in range(2)]).LUsolve(start)
+    weights = Matrix([[v[k] for v in eigen.values()] for k in range(2)]).LUsolve(start).applyfunc(factor)
+    basis = all_of(*(equal((layer * v - rate * v)[k], 0) for rate, v in eigen.items() for k in range(2)))
+    return eigen, weights, basis
+
+
+def is_second_moment_ratio(formula: Expr) -> Decision:
+    """Whether a formula is the first entry of the d-th iterate, by induction over layers on each eigenvector."""
+    layer, _ = one_gaussian_layer()
+    eigen, weights, basis = _iterated()
     course = sum(weight * rate**DEPTH for weight, rate in zip(weights, eigen, strict=True))
-    return all_of(*checks, equal(formula, course)).explain(
+    return all_of(basis, equal(formula, course)).explain(
         step("Moments of normal numbers give the map of both averages in one layer:", layer),
         step("It has two eigenvalues with their eigenvectors:", tuple(eigen)),
         step(
             "The unit matrix, where both averages are one, has in this basis the weights",
-            tuple(w.factor() for w in weights),
+            tuple(weights),
         ),
         step("so after d layers the first average is", formula),
         step("In wide networks this tends to", 1 + DEPTH),

@@ -120,16 +120,22 @@ def gradient_range() -> dict[str, Expr]:
 
 def is_gradient_range(formula: dict[str, Expr]) -> Decision:
     """Whether the range is attained by singular vectors and exceeded by none, from one singular value for all."""
-    part = Symbol("c_k", real=True)
+    part, value = Symbol("c_k", real=True), Symbol("s_k", nonnegative=True)
     above, below = Symbol("a", nonnegative=True), Symbol("b", nonnegative=True)
-    value = S_LEAST + above
+    term = value**2 * part**2
+    middle = term.subs(value, S_LEAST + above)
     inside = all_of(
-        nonnegative(((value + below) ** 2 - value**2) * part**2), nonnegative((value**2 - S_LEAST**2) * part**2)
+        nonnegative((term.subs(value, S_LEAST + above + below) - middle).expand()),
+        nonnegative((middle - term.subs(value, S_LEAST)).expand()),
     )
-    attained = all_of(equal(formula["least"], S_LEAST * SIZE), equal(formula["largest"], S_MOST * SIZE))
+    ends = {"least": S_LEAST, "largest": S_MOST}
+    attained = all_of(
+        *(nonnegative(formula[name]) for name in ends),
+        *(equal(formula[name] ** 2, term.subs({value: end, part: SIZE})) for name, end in ends.items()),
+    )
     total = Symbol("g", nonnegative=True)
     return all_of(inside, attained).explain(
-        step("In the basis of singular vectors the squared gradient is the sum of", value**2 * part**2),
+        step("In the basis of singular vectors the squared gradient is the sum of", term),
         step(
             "Each term lies between its values at the extreme singular values, so the sum is at most",
             Eq(total**2, S_MOST**2 * SIZE**2),

@@ -6,6 +6,8 @@ gradient descent, theta' = theta - eta grad, or heavy ball with momentum beta.
 
 from __future__ import annotations
 
+from functools import cache
+
 from sympy import Expr, Matrix, Max, Symbol, cancel, diff, integrate
 
 from derivations import words
@@ -42,13 +44,18 @@ def constant() -> Expr:
 
 def is_constant(formula: Expr) -> Decision:
     """Whether no curvature between the extremes has a larger size, and one of the extremes has it."""
-    size, room = Symbol("s", nonnegative=True), Symbol("r", nonnegative=True)
-    upward = nonnegative((size + room) ** 2 - size**2)
-    downward = nonnegative((-size - room) ** 2 - (-size) ** 2)
-    return all_of(upward, downward, equal(formula, Max(TOP, -BOTTOM))).explain(
+    over, under, gap = (Symbol(name, nonnegative=True) for name in ("a", "b", "r"))
+    size = (over + under) / 2
+    inside = nonnegative((size**2 - (size - over) ** 2).expand())
+    upward = equal(formula.subs({TOP: size, BOTTOM: gap - size}, simultaneous=True), size)
+    downward = equal(formula.subs({TOP: size - gap, BOTTOM: -size}, simultaneous=True), size)
+    return all_of(inside, upward, downward).explain(
         step("Two gradients differ by the Hessian, averaged over the way between them, times the distance."),
-        step("A curvature upwards, of size s, is at most the largest one, a curvature downwards at least the least:"),
-        step("so the largest size of a curvature, hence the best constant, is", formula),
+        step("Let s be the larger size of the two extremes. A curvature between -s and s is no larger than s, because"),
+        step("with the distances a and b from both, their squares differ by", (size**2 - (size - over) ** 2).expand()),
+        step(
+            "and an extreme has the size s, be it the largest curvature or the least. So the best constant is", formula
+        ),
     )
 
 
@@ -113,6 +120,13 @@ def heavy_ball(curvature: Expr = MOST) -> Matrix:
     return Matrix([[1 + BETA - ETA * curvature, -BETA], [1, 0]])
 
 
+@cache
+def _characteristic(curvature: Expr) -> tuple[Symbol, Expr]:
+    """The variable and the characteristic polynomial of heavy ball."""
+    x = Symbol("x")
+    return x, heavy_ball(curvature).charpoly(x).as_expr()
+
+
 def step_threshold() -> Expr:
     r"""2 (1 + beta) / M: the largest stable step of heavy ball; beta = 0 is gradient descent (B section 3).
 
@@ -124,11 +138,11 @@ def step_threshold() -> Expr:
 
 def is_step_threshold(formula: Expr) -> Decision:
     """Whether the sharpest mode leaves the unit circle there, through -1, and no flatter mode has left it before."""
-    x, share, odds = Symbol("x"), Symbol("a", positive=True), Symbol("beta/(1-beta)", positive=True)
+    share, odds = Symbol("a", positive=True), Symbol("beta/(1-beta)", positive=True)
     below_one = {BETA: odds / (1 + odds)}
-    polynomial = heavy_ball().charpoly(x).as_expr()
+    x, polynomial = _characteristic(MOST)
     at = polynomial.subs({x: -1, ETA: formula}).subs(below_one)
-    flatter = heavy_ball(MOST / (1 + share)).charpoly(x).as_expr()
+    flatter = _characteristic(MOST / (1 + share))[1]
     inside = all_of(*(positive(cancel(flatter.subs({x: end, ETA: formula}).subs(below_one))) for end in (-1, 1)))
     return all_of(equal(at, 0), inside).explain(
         step("Two successive points move by a linear map with the characteristic polynomial", polynomial),

@@ -82,8 +82,8 @@ def _grams(formula, depth: int, width: int, activation: str, seed: int):
 forced = Claim(
     "isometry.weights-forced",
     source="B abstract",
-    says="If back-propagation keeps all norms at every layer of a network of one width, each weight matrix is an "
-    "orthogonal matrix divided by the slopes of the layer below: orthogonal itself only where these are equal.",
+    says="If back-propagation keeps all norms at every layer of a network of one width, each weight matrix behind a "
+    "hidden layer is an orthogonal matrix divided by the slopes of that layer: orthogonal only where they are equal.",
     formula=isometry.forced_gram,
     lhs=r"{W^{l+1}}^{\mathsf T} W^{l+1}",
     given=(ISOMETRIC,),
@@ -147,8 +147,8 @@ def weights_that_preserve_gradients(formula, depth, width, activation, seed):
 spread = Claim(
     "isometry.gaussian-spread",
     source="B introduction",
-    says="The squared singular values of a product of Gaussian layers spread with every layer, so they never "
-    "concentrate on one; those of orthogonal layers are all one.",
+    says="The squared singular values of a product of linear Gaussian layers spread with every layer, so they never "
+    "concentrate on one; those of linear orthogonal layers are all one.",
     formula=isometry.second_moment_ratio,
     lhs=r"\mathbb{E}\, \mathrm{tr} (J^{\mathsf T} J)^2 / N",
     near_misses={
@@ -162,7 +162,7 @@ spread = Claim(
     remark=(
         "The mean squared singular value is one at every depth and width; this is the mean of its square. In wide "
         "networks it is $`1 + d`$, one more for every layer. So of these two ensembles the paper's sentence is "
-        "right, with the word orthogonal restored: only orthogonal layers concentrate the spectrum."
+        "right, with the word orthogonal restored: only orthogonal layers can concentrate the spectrum."
     ),
 )
 

@@ -270,7 +270,7 @@ def gradients_at_every_layer(formula, depth, widths, activation, seed):
     subject = sample(depth, widths, activation, seed)
     norms, ends, extremes = gradients(subject, 12)
     values = {S_LEAST: extremes[:, 0], S_MOST: extremes[:, 1], SIZE: 1.0}
-    low, high = (value(formula[name], values) for name in ("least", "largest"))
+    low, high = (np.broadcast_to(value(formula[name], values), depth) for name in ("least", "largest"))
     bound = chain_rounding(subject)
     return both(
         at_least(np.array(norms), low[:, None], bound=bound),

@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 from scipy.optimize import brentq
-from torch.func import jacrev
+from torch import Tensor
+from torch.func import jacrev, vmap
 
 from derivations.compiled import evaluate
 from derivations.information import smoothness
@@ -19,7 +20,6 @@ from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, at_least, at_most, both
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.objectives import Objective, on_the_sharpest_axis, spectrum, task
-from tests.claims.settings import array
 
 NODES = 9
 
@@ -54,6 +54,12 @@ def largest_size_of_a_curvature(formula):
     return smoothness.is_constant(formula)
 
 
+def _along(objective: Objective, move: Tensor, nodes: int) -> Tensor:
+    """Hessians (nodes, P, P) at equal distances on the way from the start by ``move``."""
+    shares = torch.linspace(0, 1, nodes, dtype=torch.float64)
+    return vmap(objective.curvature)(objective.start + shares[:, None] * move)
+
+
 @lru_cache(maxsize=64)
 def changes(objective: Objective, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
     """Largest stretch of the gradient field at the start; ratios over segments; extreme curvatures on the segments."""
@@ -65,9 +71,8 @@ def changes(objective: Objective, seed: int) -> tuple[float, np.ndarray, np.ndar
         move = torch.randn(objective.start.shape, generator=draw, dtype=torch.float64) * reach
         there = objective.slope(objective.start + move) - objective.slope(objective.start)
         ratios.append(float(torch.linalg.vector_norm(there) / torch.linalg.vector_norm(move)))
-        nodes = [objective.start + float(t) * move for t in np.linspace(0, 1, 5)]
-        values = [array(torch.linalg.eigvalsh(objective.curvature(node))) for node in nodes]
-        extremes.append([max(v[-1] for v in values), min(v[0] for v in values)])
+        values = torch.linalg.eigvalsh(_along(objective, move, 5))
+        extremes.append([float(values.max()), float(values.min())])
     return stretch, np.array(ratios), np.array(extremes)
 
 
@@ -150,9 +155,8 @@ def segment(depth: int, widths: str | tuple[int, ...], activation: str, kind: st
     objective = task(depth, widths, activation, 1, kind)
     slope = objective.slope(objective.start)
     rate = share / float(np.abs(spectrum(objective)[0]).max())
-    nodes = [objective.start - float(t) * rate * slope for t in np.linspace(0, 1, NODES)]
-    most = max(float(torch.linalg.matrix_norm(objective.curvature(node), 2)) for node in nodes)
-    gained = objective.value(nodes[0]) - objective.value(nodes[-1])
+    most = float(torch.linalg.matrix_norm(_along(objective, -rate * slope, NODES), 2).max())
+    gained = objective.value(objective.start) - objective.value(objective.start - rate * slope)
     return objective, rate, gained, most, float(torch.linalg.vector_norm(slope))
 
 

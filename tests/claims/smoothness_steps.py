@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +23,7 @@ from tests.claims.objectives import Objective, minimum, spectrum
 from tests.claims.settings import array
 
 Widths = str | tuple[int, ...]
-STEPS = 60
+STEPS = 40
 
 
 def _momentum(beta: float) -> float:
@@ -37,15 +38,21 @@ def after_a_step(objective: Objective, pair: Tensor, rate: float, beta: float) -
     return torch.cat([here - rate * objective.slope(here) + beta * (here - before), here])
 
 
+def update(objective: Objective, beta: float) -> Callable[[float], Tensor]:
+    """The Jacobian (2P, 2P) of one step at the start, as a function of the rate: a step is affine in it."""
+    rest = torch.cat([objective.start, objective.start])
+    still, moving = (jacrev(lambda pair, r=rate: after_a_step(objective, pair, r, beta))(rest) for rate in (0.0, 1.0))
+    return lambda rate: still + rate * (moving - still)
+
+
 @lru_cache(maxsize=64)
 def threshold(depth: int, widths: Widths, activation: str, beta: float) -> tuple[Objective, float]:
     """The rate at which the update of a full network at its minimum has the eigenvalue -1, by automatic derivatives."""
     objective = minimum(depth, widths, activation, 0)
-    rest = torch.cat([objective.start, objective.start])
+    at = update(objective, beta)
 
     def least(rate: float) -> float:
-        update = jacrev(lambda pair: after_a_step(objective, pair, rate, beta))(rest)
-        return float(torch.linalg.eigvals(update).real.min()) + 1
+        return float(torch.linalg.eigvals(at(rate)).real.min()) + 1
 
     rate = 1e-2
     while least(2 * rate) > 0:
@@ -129,13 +136,10 @@ def growth_over_the_rate(formula):
     """Growth per step of a small displacement over the rate, for three momenta, with the predicted limits."""
     objective = minimum(2, "square", "tanh", 0)
     most = float(spectrum(objective)[0][-1])
-    rest = torch.cat([objective.start, objective.start])
     shares, series = np.linspace(0.4, 4.4, 9), []
     for beta in (0.0, 0.5, 0.9):
-        found = []
-        for share in shares:
-            update = jacrev(lambda pair, r=share / most, b=beta: after_a_step(objective, pair, r, b))(rest)
-            found.append(float(-torch.linalg.eigvals(update).real.min()))
+        at = update(objective, beta)
+        found = [float(-torch.linalg.eigvals(at(share / most)).real.min()) for share in shares]
         limit = float(evaluate(formula, {MOST: most, BETA: beta})) * most
         series.append(Series(f"momentum {beta:g}", shares, found, "simulation"))
         series.append(Series("", [limit, limit], [0.0, 1.0], "theory"))
@@ -238,9 +242,11 @@ def contraction(depth: int, widths: Widths, activation: str) -> tuple[Objective,
     _, values, rows = torch.linalg.svd(jacobian, full_matrices=False)
     basis = rows[values > 1e-9 * values[0]].mT
 
+    still, moving = (jacrev(lambda flat, r=r: flat - r * objective.slope(flat))(objective.start) for r in (0.0, 1.0))
+
     def ends(rate: float) -> np.ndarray:
-        update = jacrev(lambda flat: flat - rate * objective.slope(flat))(objective.start)
-        return array(torch.linalg.eigvalsh(basis.mT @ update @ basis))[[0, -1]]
+        step = still + rate * (moving - still)
+        return array(torch.linalg.eigvalsh(basis.mT @ step @ basis))[[0, -1]]
 
     rate = 1e-2
     while ends(2 * rate).sum() > 0:
