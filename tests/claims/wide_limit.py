@@ -25,7 +25,7 @@ from tests.claims.critical_assumptions import CRITICAL
 from tests.claims.settings import array
 
 NETS = 400
-WIDE_NETS = 40
+WIDE_NETS = 100
 OUTPUTS_EACH = 12
 FALSE_ALARM = 1e-4
 CORRELATION = 0.6
@@ -214,7 +214,7 @@ def spectrum_over_networks(formula, width, **case):
     grid(
         activation=["tanh"],
         ensemble=["orthogonal", "gaussian"],
-        depth=[8],
+        depth=[4],
         width=[200],
         qstar=[1 / 64, 0.5],
         samples=[6],
@@ -223,7 +223,7 @@ def spectrum_over_networks(formula, width, **case):
     slow=True,
 )
 def spectrum_over_wide_networks(formula, width, **case):
-    """The same for eight layers of 200 and 400 neurons, 40 networks each."""
+    """The same for four layers of 200 and 400 neurons, 100 networks each."""
     return _spectrum(formula, width, WIDE_NETS, case)
 
 
