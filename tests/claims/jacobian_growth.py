@@ -199,7 +199,7 @@ LINES = (
 DRAWN = (1, 2, 4, 7, 12)
 
 
-def panel_against_depth(*references: Series, width: int = 80, seeds: int = 12) -> Panel:
+def panel_against_depth(*references: Series, width: int = 80, seeds: int = 6) -> Panel:
     """Edges at infinite width as lines; means over networks after some of their layers, shifts taken out, as dots."""
     depths = np.unique(np.geomspace(1, 1000, 40).round().astype(int))
     theory, dots = [], []

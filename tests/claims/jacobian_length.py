@@ -87,8 +87,9 @@ THRESHOLDS = {
 law = Claim(
     "jacobian.depth-threshold",
     source="B sec. 2.2",
-    says="With orthogonal weights the largest singular value is bounded in the depth if and only if the length shrinks "
-    "at least like one over the square root of the depth; if it shrinks more slowly, the square grows like a power.",
+    says="With orthogonal weights and a smooth activation the largest singular value is bounded in the depth if and "
+    "only if the length shrinks at least like one over the square root of the depth; if it shrinks more slowly, the "
+    "square grows like a power.",
     formula=spectral_edges.threshold,
     lhs=r"\mathrm{d} \log s_{\max}^2 / \mathrm{d} \log L",
     relation=r"\to",

@@ -10,7 +10,7 @@ from derivations.decide import Decision, all_of, equal
 from derivations.information import spectral_edges
 from derivations.information.edge_values import slopes
 from numerics.perceptrons import Pass
-from tests.checker.bounds import sampling
+from tests.checker.bounds import student
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import equal as same
 from tests.checker.figure import Figure, Panel, Series
@@ -38,7 +38,7 @@ def signs(differences: np.ndarray, false_alarm: float = FALSE_ALARM) -> list[int
     rows = np.atleast_2d(differences)
     found = []
     for row in rows:
-        noise = sampling(float(row.std(ddof=1)), row.size, false_alarm, len(rows)).total
+        noise = student(float(row.std()), row.size, false_alarm, len(rows)).total
         rounding = 1e-12 * float(np.abs(row).max() + 1)
         found.append(int(np.sign(row.mean())) if abs(row.mean()) > noise + rounding else 0)
     return found
@@ -88,7 +88,7 @@ def a_layer_lifts_the_curve(formula: Integer) -> Decision:
 )
 def edges_by_depth(formula, activation, qstar, ensemble):
     """Edges at infinite width over depths from 2 to 200."""
-    edges = [edge_at(activation, qstar, ensemble, depth).value for depth in (2, 3, 5, 12, 40, 39 * 4, 200)]
+    edges = [edge_at(activation, qstar, ensemble, depth).value for depth in (2, 3, 5, 12, 40, 100, 200)]
     return same([int(one) for one in np.sign(np.diff(edges))], [int(formula)] * 6)
 
 

@@ -16,10 +16,10 @@ from derivations.notation import LAYERS, MU_1, MU_2, SIGMA_W
 from numerics.device import generator
 from numerics.ensembles import gaussian_inputs, perceptron
 from numerics.perceptrons import input_jacobian
-from tests.checker.bounds import remainder, rounding, sampling
+from tests.checker.bounds import remainder, rounding, student
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import agree
-from tests.checker.evidence import Evidence
+from tests.checker.evidence import Bound, Evidence
 from tests.claims.critical import Sample, critical_sample, point
 from tests.claims.critical_assumptions import CRITICAL
 
@@ -111,9 +111,9 @@ def critical(activation: str, qstar: float, ensemble: str, depth: int, width: in
     )
 
 
-def sampled(values: np.ndarray):
-    """The sampling error of a mean over networks at the declared rate of false alarms."""
-    return sampling(float(values.std(ddof=1)), len(values), FALSE_ALARM)
+def sampled(values: np.ndarray) -> Bound:
+    """The sampling error of a mean over networks, their deviation estimated from them, at the declared rate."""
+    return student(float(values.std()), len(values), FALSE_ALARM)
 
 
 mean = Claim(
@@ -199,6 +199,20 @@ def transforms_to_first_order(formula):
 )
 def random_spectra(formula, activation, depth, scale, ensemble, width, seeds, seed):
     """Relative variances of random networks, with the slopes of their own layers."""
+    return _variance(formula, activation, depth, scale, ensemble, width, seeds, seed)
+
+
+@variance.check(
+    grid(activation=["tanh"], depth=[16], scale=[1.2], ensemble=["orthogonal"], width=[256], seeds=[16])
+    + grid(activation=["relu"], depth=[8], scale=[1.5], ensemble=["gaussian"], width=[256], seeds=[32]),
+    slow=True,
+)
+def spectra_of_wide_networks(formula, activation, depth, scale, ensemble, width, seeds, seed):
+    """The same in wide networks."""
+    return _variance(formula, activation, depth, scale, ensemble, width, seeds, seed)
+
+
+def _variance(formula, activation, depth, scale, ensemble, width, seeds, seed):
     found = drawn(activation, scale, ensemble, depth, width, seeds, seed)
     first, second = (found.slope_moments(k) for k in (1, 2))
     slope = np.exp(np.log(first).mean(-1))
