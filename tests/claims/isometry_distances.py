@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from sympy import Expr, pi, sqrt
+from sympy import Expr, Integer, Rational, pi, sqrt
 
 from derivations.compiled import evaluate
 from derivations.information import distances
 from derivations.information.distances import DELTA, SPREAD
 from derivations.notation import QSTAR
-from tests.checker.bounds import remainder, rounding, sampling
-from tests.checker.claim import Claim, grid
-from tests.checker.compare import agree
+from tests.checker.bounds import remainder, rounding, sampling, student
+from tests.checker.claim import Assumption, Claim, grid
+from tests.checker.compare import agree, at_most
 from tests.checker.evidence import Bound
 from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import Sample, critical_sample, point
@@ -133,45 +133,60 @@ def distances_in_networks(formula, qstar, depth, width, seeds, seed):
     return _networks(formula, qstar, depth, width, seeds, seed)
 
 
-printed = Claim(
-    "isometry.critical-is-isometry-as-printed",
+WEAK = Assumption(
+    "weak nonlinearity",
+    "the relative variance of squared slopes times the number of layers is at most a tenth",
+    lambda sample: _spread(sample) * sample.net.depth <= 0.1,
+)
+
+near = Claim(
+    "isometry.critical-networks",
     source="B abstract",
-    says="Critical orthogonal networks keep the distances of their inputs, whatever their length q*.",
-    formula=lambda: DELTA,
-    control=distances.erf_map,
-    corrected_by=("isometry.distances-erf", "isometry.weak-nonlinearity"),
-    lhs=r"\delta'",
+    says="Critical orthogonal networks are near isometries: through all layers together, the squared distance of two "
+    "inputs changes by less than a tenth.",
+    formula=lambda: Rational(1, 10),
+    lhs=r"\lvert \delta^L / \delta^1 - 1 \rvert",
+    relation=r"\le",
     given=(ORTHOGONAL, CRITICAL, ODD),
-    near_misses={
-        "without the weight variance": lambda: distances.erf_map() / sqrt(1 + 2 * STEEP),
-        "leading order for weak nonlinearity": lambda: (
-            DELTA + distances.weak_change().subs(SPREAD, (2 * STEEP) ** 2 / 2)
-        ),
-    },
+    conditions=(WEAK,),
+    uses=("isometry.weak-nonlinearity",),
+    near_misses={"less than a thousandth": lambda: Rational(1, 1000)},
+    falsifiers={"no change at all": lambda: Integer(0)},
+    mutate=False,
     remark=(
-        "Lengths and typical gradients keep their norm, distances do not: the networks are near isometries only as "
-        "long as $`L q^{*2}`$ is small. The paper's own two smaller values of $`q^*`$ are in that range at 200 layers "
-        "(the second one just), the two larger ones are far from it."
+        "Lengths and typical gradients keep their norm, distances do not: inputs approach each other by a share that "
+        "grows with $`L q^{*2}`$, so that critical networks are near isometries only where $`q^* \\sqrt{L}`$ is small."
     ),
 )
 
 
-@printed.proof(generic_in="length q*, distance")
-def distance_of_the_definition(formula):
-    """The rate of the mean product of activations with their correlation, for error functions."""
-    return distances.is_erf_map(formula)
+def _spread(sample: Sample) -> float:
+    mu = point(sample.net.activation, sample.qstar).mu
+    return mu[1] / mu[0] ** 2 - 1
 
 
-@printed.check(POINTS, network=False)
-def sums_of_one_layer(formula, qstar, delta):
-    """One layer at infinite width, from its definition."""
-    return _one_layer(formula, qstar, delta)
+def _kept(formula, activation: str, qstar: float, depth: int, width: int, seeds: int, seed: int):
+    subject, start, found = measured(activation, qstar, width, depth, seeds, seed)
+    ratios = found[:, -1] / start
+    bound = student(float(ratios.std()), seeds, FALSE_ALARM)
+    change = float(np.abs(ratios.mean() - 1))
+    return at_most(change, float(formula), bound=bound).on(subject)
 
 
-@printed.check(NETS)
-def distances_over_the_layers(formula, qstar, depth, width, seeds, seed):
-    """Many orthogonal networks of two widths, extrapolated to infinite width, over all layers."""
-    return _networks(formula, qstar, depth, width, seeds, seed)
+@near.check(
+    grid(activation=["tanh"], qstar=[1 / 64], depth=[24, 48], width=[48], seeds=[40])
+    + grid(activation=["erf"], qstar=[9e-4, 0.01], depth=[24], width=[32], seeds=[40])
+)
+def first_and_last_layer(formula, activation, qstar, depth, width, seeds, seed):
+    """The mean over orthogonal networks of the distance in the last layer over that in the first."""
+    return _kept(formula, activation, qstar, depth, width, seeds, seed)
+
+
+@near.without(WEAK, grid(activation=["tanh", "erf"], qstar=[1 / 2, 8.0], depth=[24], width=[48], seeds=[40]))
+def large_lengths(formula, activation, qstar, depth, width, seeds, seed, accuracy=1.0):
+    """The same at the larger lengths of the paper; a contradiction has to last in as many networks again."""
+    seeds = seeds if accuracy == 1 else 2 * seeds
+    return _kept(formula, activation, qstar, depth, width, seeds, seed)
 
 
 weak = Claim(
