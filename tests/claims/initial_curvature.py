@@ -17,7 +17,7 @@ from sympy import Abs, Ge, Gt, Lt, Rational, Rel, Symbol
 
 from numerics.jacobians import largest_singular_value
 from numerics.tangent_kernels import fisher_largest
-from tests.checker.bounds import sampling
+from tests.checker.bounds import sampling, student
 from tests.checker.claim import Assumption, Claim, grid
 from tests.checker.compare import at_most, both
 from tests.checker.evidence import Bound, Evidence, Outcome
@@ -34,6 +34,8 @@ LARGE = 10
 GROUP = 5
 IMAGES = 4
 RHO = Symbol("rho_S", real=True)
+RHO_SMALL = Symbol("rho_1/64", real=True)
+RHO_LARGE = Symbol("rho_8", real=True)
 SPREAD = Symbol("s_r", positive=True)
 GROWTH = Symbol("g_lambda", positive=True)
 GROWTH_S = Symbol("g_s", positive=True)
@@ -102,7 +104,7 @@ def judged(relation: Rel, measured: float, bound: Bound, scale: Callable[[float]
 
 def mean_bound(values: np.ndarray, accuracy: float) -> Bound:
     """The sampling error of the mean of independent repetitions."""
-    return sampling(float(values.std(ddof=1)), len(values), FALSE_ALARM * accuracy)
+    return student(float(values.std()), len(values), FALSE_ALARM * accuracy)
 
 
 SEVERAL = Assumption(
@@ -153,6 +155,30 @@ def within_one_value(formula, inputs, qstar, nets, seed, accuracy=1.0):
     found = experiment(inputs, 32, 16, nets, seed=seed, qstars=(qstar,))
     measured = rank_correlation(found.curvature[0], found.jacobian[0])
     return judged(formula, measured, sampling(1.06**0.5, nets - 3, FALSE_ALARM * accuracy)).on(found)
+
+
+within = Claim(
+    "initial-curvature.correlation-within",
+    source="B fig. 2",
+    says="Among networks with one q* curvature and Jacobian rank alike only where q* is large.",
+    formula=lambda: (Lt(RHO_SMALL, Rational(2, 5)), Gt(RHO_LARGE, Rational(1, 5))),
+    near_misses={
+        "as for several q* together": lambda: (Gt(RHO_SMALL, Rational(1, 2)), Gt(RHO_LARGE, Rational(1, 2))),
+        "at no q*": lambda: (Lt(RHO_SMALL, Rational(2, 5)), Lt(RHO_LARGE, Rational(1, 5))),
+    },
+    falsifiers={"the other way round": lambda: (Gt(RHO_SMALL, Rational(1, 5)), Lt(RHO_LARGE, Rational(2, 5)))},
+    mutate=False,
+    remark=r"$`\rho_{1/64}`$ and $`\rho_8`$ are Spearman's correlations of networks with these two values of $`q^*`$.",
+)
+
+
+@within.check(grid(inputs=["digits", "gaussian"], nets=[WITHIN]))
+def small_and_large_length(formula, inputs, nets, seed, accuracy=1.0):
+    """Networks at the second and at the last q* of the paper, each on its own."""
+    found = experiment(inputs, 32, 16, nets, seed=seed, qstars=(QSTARS[1], QSTARS[3]))
+    bound = sampling(1.06**0.5, nets - 3, FALSE_ALARM * accuracy, 2)
+    pairs = zip(formula, found.curvature, found.jacobian, strict=True)
+    return both(*(judged(relation, rank_correlation(a, b), bound) for relation, a, b in pairs)).on(found)
 
 
 value = Claim(
@@ -210,8 +236,8 @@ def growth(formula: tuple[Rel, Rel], found: Experiment, accuracy: float, steps: 
     for relation, table, count in zip(formula, (found.curvature, found.jacobian), steps, strict=True):
         logs = np.log(table)[: count + 1]
         for before, after in zip(logs, logs[1:], strict=False):
-            deviation = float(np.hypot(after.std(ddof=1), before.std(ddof=1)))
-            bound = sampling(deviation, len(after), FALSE_ALARM * accuracy, sum(steps))
+            deviation = float(np.hypot(after.std(), before.std()))
+            bound = student(deviation, len(after), FALSE_ALARM * accuracy, sum(steps))
             pieces.append(judged(relation, float(np.exp(after.mean() - before.mean())), bound, log))
     return both(*pieces)
 
