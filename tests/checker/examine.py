@@ -23,8 +23,8 @@ from tests.checker.seeds import rank_of, seed_of, text_of
 SAMPLE = 12
 TIGHTER = 0.01
 _DECADES = 14
-# shapes that do not conform, divisions by zero, not a number: the wrong formula says nothing. Any other exception is a fault of ours
-# and counts as no rejection
+# shapes that do not conform, divisions by zero, not a number: the wrong formula says nothing. Any other exception is
+# a fault of ours and counts as no rejection
 _ILL_FORMED = (ValueError, ArithmeticError, RuntimeWarning)
 
 

@@ -13,7 +13,7 @@ from tests.checker.claim import Claim, grid
 from tests.checker.compare import agree, equal
 from tests.checker.evidence import Evidence
 from tests.checker.figure import Figure, Panel, Series
-from tests.claims.linearisation import INTERVALS, network_course, on_grid
+from tests.claims.linearisation_courses import INTERVALS, network_course, on_grid
 
 CASES = grid(widths=["wide"], outputs=[2], samples=[3], shift=[0.5], horizon=[1.0], repeat=[0])
 
