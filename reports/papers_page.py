@@ -86,7 +86,9 @@ def _sentence(words: str) -> str:
 
 
 def _answer(ledger: Ledger, said: Mapping[str, Any]) -> str:
-    """What the verdicts on its claims say about a statement, the worst first."""
+    """What the verdicts on its claims say about a statement, the worst first; a reason beside claims leaves it open."""
+    if said["claims"] and said["reason"]:
+        return "Not settled, premises checked"
     words = {ledger["claims"][one]["verdict"] for one in said["claims"] if one in ledger["claims"]}
     answers = {
         "defective": "Evidence flawed",
@@ -103,7 +105,8 @@ def _answer(ledger: Ledger, said: Mapping[str, Any]) -> str:
 def _verdicts(ledger: Ledger, said: Mapping[str, Any]) -> str:
     claims = [one for one in said["claims"] if one in ledger["claims"]]
     if claims:
-        return "\n".join(_line(ledger, one) for one in claims)
+        left = [f"\nNot settled: {text(said['reason'])}"] if said["reason"] else []
+        return "\n".join([*(_line(ledger, one) for one in claims), *left])
     return f"**Not checked**: {text(said['reason'])}" if said["reason"] else "**Gap**: no claim, and no reason given."
 
 

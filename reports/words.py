@@ -29,10 +29,18 @@ PAPERS = {
 }
 
 
-_PROPER = re.compile(
-    r"\b(cauchy|euler|fisher|frobenius|gauss|gaussian|gram|hessian|jacobian|jensen|kronecker|lambert|lagrangian|moore"
-    r"|newton|penrose|schatten|schwarz|taylor|wishart)\b"
+_NAMES = (
+    "adam bernoulli cauchy cayley euler fisher frobenius fuss gauss gaussian gershgorin gram hessian jacobian jensen "
+    "karakida kronecker lambert lagrangian lipschitz moore newton penrose price schatten schur schwarz stiefel student "
+    "taylor weyl wishart"
 )
+_ACRONYMS = {"qr": "QR", "relu": "ReLU", "kl": "KL", "erf": "erf"}
+_PROPER = re.compile(rf"\b({'|'.join((*_NAMES.split(), *_ACRONYMS))})\b")
+
+
+def named(words: str) -> str:
+    """Words with names capitalised and acronyms as they are written."""
+    return _PROPER.sub(lambda found: _ACRONYMS.get(found[0], found[0].capitalize()), words)
 
 
 def verdict(claim: Claim) -> str:
@@ -43,13 +51,14 @@ def verdict(claim: Claim) -> str:
 def title(claim_id: str) -> str:
     """A heading from the fact part of an id: ``modes.fractional-rate`` becomes ``Fractional rate``."""
     fact = claim_id.partition(".")[2] or claim_id
-    return fact.replace("-", " ")[:1].upper() + fact.replace("-", " ")[1:]
+    words = named(fact.replace("-", " "))
+    return words[:1].upper() + words[1:]
 
 
 def heading(claim_id: str) -> str:
     """A heading that stands alone: ``closed-form.zero-start-as-printed`` is ``Closed form: zero start, as printed``."""
     family, _, fact = claim_id.rpartition(".")
-    family, fact = family.replace("-", " "), fact.replace("-", " ")
+    family, fact = named(family.replace("-", " ")), named(fact.replace("-", " "))
     fact = re.sub(r" (?=as printed$)", ", ", fact)
     if not family or family in fact:
         return fact[:1].upper() + fact[1:]
@@ -75,7 +84,7 @@ def place(claim: Claim) -> str:
 
 def spoken(name: str) -> str:
     """The name of a check or proof in words."""
-    return _PROPER.sub(lambda found: found[0].capitalize(), name.replace("_", " "))
+    return named(name.replace("_", " "))
 
 
 def natural(key: str) -> tuple[tuple[int, int, str], ...]:

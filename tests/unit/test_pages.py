@@ -229,3 +229,12 @@ def test_matrices_of_a_witness_stand_in_a_block_of_their_own() -> None:
     assert point({"q": "9/4", "value": "-2.5000"}) == "`q = 9/4`, with a difference of `-2.5`"
     shown = point({"U": "[[Fraction(3, 5)], [0]]", "d": "2", "value": "-59.000"})
     assert shown == "the two sides differ by `-59` at\n\n```text\nU = [[3/5], [0]]\nd = 2\n```"
+
+
+def test_a_statement_with_claims_and_a_reason_is_not_settled() -> None:
+    ledger = sample_ledger()
+    ledger["statements"]["C1-34"]["reason"] = "it needs a training run"
+    guide = pages(ledger)["papers/curvature.md"]
+    entry = guide[guide.index("### C1-34") :]
+    assert "**Not settled, premises checked.**" in entry and "Not settled: it needs a training run" in entry
+    assert "claims/modes.fractional-rate.md" in entry
