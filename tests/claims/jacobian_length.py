@@ -205,7 +205,7 @@ def against_depth(formula):
     """Edges and networks against depth, with what a bounded edge would look like."""
     depths = [12, 1000]
     start = edge_at("tanh", 0.5, "orthogonal", depths[0]).value
-    power = float(evaluate(formula, {POWER: 0}))
+    power = float(evaluate(printed.formula(), {POWER: 0}))
     printed_line = [start * (depth / depths[0]) ** power for depth in depths]
     return Figure(
         "Lines are edges at infinite width, dots are networks of 80 neurons with the Tracy-Widom shift taken out. The "
