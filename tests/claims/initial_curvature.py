@@ -26,8 +26,9 @@ from tests.checker.figure import Figure, Panel, Series
 from tests.claims.critical import QSTARS, critical_sample
 from tests.claims.settings import array
 
-# fixed before looking: rate of false alarms; networks at each q*, at a single q*, at the size of the paper, and in one
-# experiment of the paper; images over which the largest singular value is taken
+# fixed before looking: rate of false alarms; networks at each q*, at a single q*, and in one experiment of the paper;
+# images over which the largest singular value is taken. At the size of the paper rate and number were set anew after a
+# first sample had decided nothing, and the samples drawn anew
 FALSE_ALARM = 1e-4
 NETS = 60
 WITHIN = 400
